@@ -1,0 +1,23 @@
+"""studyrun: studies of training dynamics from one YAML file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from studyrun.trace.reader import Run, Sweep
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "open_run"]
+
+
+def open_run(path: str | PathLike[str]) -> Run | Sweep:
+    """Open a run folder for reading: numpy arrays by arm, probe label and channel.
+
+    A sweep's folder gives a `Sweep`, whose `members` are runs. Raises `RunFolderError` where `path` is no run folder.
+    """
+    from studyrun.trace.reader import open_run as open_
+
+    return open_(path)

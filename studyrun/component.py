@@ -1,0 +1,423 @@
+"""The contracts: one abstract class per kind of component, and what the engine and the report hand to each.
+
+A component is one frozen Pydantic class. Its fields are its YAML keys, its methods are what it does, and its state
+travels outside it. This module imports neither torch nor matplotlib, so that reading a study stays cheap; their types
+appear in annotations alone. Shapes: n examples, p parameters (flattened in the model's order), g groups, o outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MatplotlibFigure
+    from torch import Tensor, nn
+
+    from studyrun.curvature import Eigenpairs, SymmetricOperator
+    from studyrun.trace.channel import Channel
+    from studyrun.trace.ensemble import Ensemble, Series
+
+Carry = Any  # tensors, numbers, texts, and lists and dicts of them: what a checkpoint holds without pickled code
+Reading = Mapping[str, Any]  # channel name to a number, numpy array or tensor of the channel's shape
+SplitName = Literal["train", "test"]
+Purpose = Literal["init", "order", "subset", "probe"]
+
+
+class Options(BaseModel):
+    """A block of options: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Component(Options, ABC):
+    """What every kind shares. The file's stem is the component's name in YAML."""
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Examples in memory: `inputs` (n, ...) and `targets`, int64 (n,) for classes or floating (n, o) for regression."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: Tensor | slice) -> Split:
+        """The examples at `indices`, in that order."""
+        return Split(self.inputs[indices], self.targets[indices])
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data set: its splits, the names of its classes (empty for regression) and how many outputs a model needs.
+
+    `mean` and `deviation` (per channel) undo the normalisation, so that images can be drawn; empty where there is none.
+    """
+
+    train: Split
+    test: Split | None
+    classes: tuple[str, ...]
+    outputs: int
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.train.inputs.shape[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Named groups of training examples, with the data they belong to (a grouping may replace examples).
+
+    `members` maps a group's name to the int64 indices of its examples in `data.train`. `centroids` (classes, ...) are
+    the class means that the groups were made from, where there are such. `facts` are numbers worth recording.
+    """
+
+    data: Data
+    members: Mapping[str, Tensor]
+    centroids: Tensor | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+Generators = Callable[[str], "torch.Generator"]
+"""Give a purpose (any text) and get a fresh generator on the CPU, seeded by that purpose and the study's seed alone."""
+
+
+class Dataset(Component):
+    """Where the examples come from."""
+
+    @abstractmethod
+    def load(self, folder: Path, subset: torch.Generator) -> Data:
+        """Return the data, normalised, on the CPU in float32 or float64.
+
+        `folder` is the user's data folder; `subset` draws whatever this data set samples. Raises
+        `DataUnavailableError` naming the file that was expected and where.
+        """
+
+    def fetch(self, folder: Path) -> str:
+        """Download into `folder` whatever `load` needs, and say what was done."""
+        return "nothing to download: this data set is generated"
+
+
+class Groups(Component):
+    """Which training examples are followed together."""
+
+    @abstractmethod
+    def form(self, data: Data, subset: torch.Generator) -> Grouping:
+        """Return the groups, and the data with any example that the groups replace. Must not change `data` in place."""
+
+
+# --- model, loss, optimizer -----------------------------------------------------------------------------------------
+
+
+class Model(Component):
+    """What is trained."""
+
+    @abstractmethod
+    def build(self, example_shape: tuple[int, ...], outputs: int, init: torch.Generator) -> nn.Module:
+        """Return the module in float64 on the CPU, initialised from `init` alone.
+
+        The engine converts it to the study's precision and device, so that one seed names one initialisation.
+        """
+
+
+class Loss(Component):
+    """What is minimised: the mean over the training examples of a loss per example."""
+
+    units: ClassVar[str] = "1"
+
+    @abstractmethod
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each example, shape (n,), differentiable in `outputs` (n, o)."""
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Return which examples are classified rightly, bool (n,), or None where the targets are no classes."""
+        if targets.is_floating_point():
+            return None
+        return outputs.argmax(dim=-1) == targets
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The curvature at which an optimizer stops being stable, and which curvature that is (a `standard_name`)."""
+
+    value: float
+    quantity: str = "sharpness"
+
+
+class Optimizer(Component):
+    """How parameters move. `lr` is the learning rate η, one unit of effective time being Σ η = 1."""
+
+    lr: float
+
+    @property
+    def examples_per_step(self) -> int | None:
+        """The batch size, or None for the full training set at every step."""
+        return None
+
+    @abstractmethod
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return a torch optimizer over `parameters` with these options."""
+
+    @abstractmethod
+    def threshold(self) -> Threshold | None:
+        """Return the edge of stability of these options, or None where none is known."""
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+class Context(Protocol):
+    """What stands for a whole arm: sizes, names, the components that probes and triggers may ask."""
+
+    data: Data
+    grouping: Grouping | None
+    parameter_shapes: Mapping[str, tuple[int, ...]]
+    loss: Loss
+    optimizer: Optimizer
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups, in order. Raises `ProbeError` where the study has none."""
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters p."""
+
+
+class Snapshot(Protocol):
+    """The training state at one step, as probes see it. Everything here is computed once, on first use, and shared.
+
+    Tensors handed out are on the study's device and must not be written to; the engine checks.
+    """
+
+    step: int
+    time: float
+    context: Context
+    parameters: Mapping[str, Tensor]
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A fresh generator for this step and purpose, on the CPU. The only randomness a probe may use."""
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """The model's outputs (n, o) on any inputs (n, ...), without gradient, in chunks."""
+
+    def losses(self, split: SplitName = "train") -> Tensor:
+        """The loss of each example, (n,), without gradient."""
+
+    def correct(self, split: SplitName = "train") -> Tensor | None:
+        """Which examples are classified rightly, bool (n,); None for regression."""
+
+    @property
+    def train_loss(self) -> float:
+        """The mean training loss, in float64."""
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the training loss, flat (p,)."""
+
+    @property
+    def group_gradients(self) -> Tensor:
+        """The gradient of each group's mean loss, (g, p)."""
+
+    @property
+    def hessian(self) -> SymmetricOperator:
+        """The Hessian of the training loss as products with vectors (p,) and blocks (p, b)."""
+
+    def eigenpairs(self, k: int, tolerance: float) -> Eigenpairs:
+        """The k algebraically largest eigenpairs of the Hessian: one solve a step, at the tightest tolerance due."""
+
+    def objective(
+        self, inputs: Tensor, targets: Tensor
+    ) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The per-example losses (n,) of other examples as a differentiable function of the parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class EigenpairRequest:
+    """How many eigenpairs a probe will ask its snapshot for, and how tightly: residual ≤ tolerance · |λ|."""
+
+    k: int
+    tolerance: float
+
+
+class Probe(Component):
+    """A measurement. It must leave no mark on training: same parameters, buffers and random state, bit for bit."""
+
+    cites: ClassVar[tuple[str, ...]] = ()
+    figures: ClassVar[tuple[str, ...]] = ()
+    """Figure components that show this probe in a report; empty: each channel is drawn by its dimensions."""
+    default_schedule: ClassVar[Mapping[str, Any]] = {"every": 1}
+
+    @abstractmethod
+    def channels(self, context: Context) -> Sequence[Channel]:
+        """Return what a reading holds. Raises `ProbeError` where the study lacks what this probe needs."""
+
+    def eigenpair_request(self) -> EigenpairRequest | None:
+        """Return what this probe will ask of `snapshot.eigenpairs`, so that one solve serves all."""
+        return None
+
+    def start(self, context: Context) -> Carry:
+        """Return the carry for the first measurement."""
+        return None
+
+    @abstractmethod
+    def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
+        """Return the reading, one entry for each channel, and the next carry. `carry` itself must stay as it was."""
+
+
+# --- triggers -------------------------------------------------------------------------------------------------------
+
+
+class Moment(Protocol):
+    """One step as triggers see it, after its probes."""
+
+    step: int
+    time: float
+    context: Context
+
+    @property
+    def train_loss(self) -> float:
+        """The mean training loss; free under full-batch optimizers, one pass over the data under others."""
+
+    def reading(self, label: str) -> Mapping[str, np.ndarray] | None:
+        """What the probe with this label recorded at this very step, or None where it was not due."""
+
+    def channels(self, label: str) -> Mapping[str, Channel]:
+        """The channels of the probe with this label."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the study's probes, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Why a trigger fired: the value that was seen, what it was held against, and both in words."""
+
+    value: float
+    threshold: float
+    reason: str
+
+
+class Trigger(Component):
+    """A condition on what has been measured. It starts a branch, or ends an arm."""
+
+    def watches(self) -> Sequence[str]:
+        """Return the labels of the probes this trigger cannot do without; the study is checked for them."""
+        return ()
+
+    def check_context(self, context: Context, channels: Mapping[str, Mapping[str, Channel]]) -> None:
+        """Raise `ComponentError` if this trigger can never work here; `channels` is by probe label and name."""
+        return None
+
+    def start(self) -> Carry:
+        """Return the carry for the first check."""
+        return None
+
+    @abstractmethod
+    def check(self, moment: Moment, carry: Carry) -> tuple[Firing | None, Carry]:
+        """Return why the trigger fires at this step, or None, and the next carry."""
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+class Canvas(Protocol):
+    """What a figure draws on: axes in the house style, colours that stay the same for one arm or group throughout."""
+
+    def axes(self, rows: int = 1, columns: int = 1, *, share_x: bool = True, height: float = 2.6) -> Sequence[Axes]:
+        """Return rows × columns axes, row by row. `height` is one row's, in inches."""
+
+    def color(self, name: str) -> str:
+        """Return the colour that stands for an arm, a group or any other name in this whole report."""
+
+    def line_style(self, arm: str) -> str:
+        """Return the line style of an arm: solid for the trunk."""
+
+    def line(self, axes: Axes, series: Series, *, label: str, color: str, style: str = "-") -> None:
+        """Draw a series: its median as a line, its spread over seeds as a band; its numbers go to the CSV."""
+
+    def table(self, name: str, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+        """Add columns of equal length to the figure's CSV, for what is drawn by other means than `line`."""
+
+    def draw_channel(self, ensemble: Ensemble, probe: str, channel: str) -> None:
+        """Draw any channel by its dimensions: a line per arm, per arm and label, or quantiles of many."""
+
+    @property
+    def figure(self) -> MatplotlibFigure:
+        """The figure behind the axes."""
+
+
+class Figure(Component):
+    """A picture, drawn from traces alone."""
+
+    @abstractmethod
+    def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
+        """Draw and return the caption: what is shown, in words. Raises `NothingToDrawError` if its channels are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A claim decided: whether it holds (None: cannot be decided), its statistic, an interval, in words, how many runs."""
+
+    holds: bool | None
+    statistic: float | None
+    interval: tuple[float, float] | None
+    sentence: str
+    runs: int
+
+
+class Claim(Component):
+    """An assertion about a study, decided from its traces alone."""
+
+    @abstractmethod
+    def decide(self, ensemble: Ensemble) -> Verdict:
+        """Decide the claim over all runs of the ensemble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of component: the folder and entry-point group it is found under, its singular, its contract."""
+
+    folder: str
+    singular: str
+    contract: type[Component]
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.folder: kind
+    for kind in (
+        Kind("models", "model", Model),
+        Kind("datasets", "dataset", Dataset),
+        Kind("groups", "groups", Groups),
+        Kind("losses", "loss", Loss),
+        Kind("optimizers", "optimizer", Optimizer),
+        Kind("probes", "probe", Probe),
+        Kind("triggers", "trigger", Trigger),
+        Kind("figures", "figure", Figure),
+        Kind("claims", "claim", Claim),
+    )
+}
+
+
+def fields_of(component: Component) -> Iterator[tuple[str, Any]]:
+    """The options of a component with their values, as plain data."""
+    yield from component.model_dump(mode="json").items()

@@ -1,0 +1,102 @@
+"""All that a component's author imports; the built-in components import nothing else of this project.
+
+Names that need torch or matplotlib are loaded on first use, so that a figure or a claim costs neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from studyrun.component import (
+    Canvas,
+    Carry,
+    Claim,
+    Context,
+    Data,
+    Dataset,
+    EigenpairRequest,
+    Figure,
+    Firing,
+    Grouping,
+    Groups,
+    Loss,
+    Model,
+    Moment,
+    Optimizer,
+    Options,
+    Probe,
+    Reading,
+    Snapshot,
+    Split,
+    Threshold,
+    Trigger,
+    Verdict,
+)
+from studyrun.errors import ComponentError, DataUnavailableError, NothingToDrawError, ProbeError
+from studyrun.trace.channel import Channel, Dimension, iterative_evidence
+
+if TYPE_CHECKING:
+    from studyrun import curvature
+    from studyrun.trace.ensemble import Ensemble, Series
+    from studyrun.trace.reader import Arm, Run
+
+_LATER = {
+    "Ensemble": "studyrun.trace.ensemble",
+    "Series": "studyrun.trace.ensemble",
+    "Run": "studyrun.trace.reader",
+    "Arm": "studyrun.trace.reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "curvature":
+        return import_module("studyrun.curvature")
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "Arm",
+    "Canvas",
+    "Carry",
+    "Channel",
+    "Claim",
+    "ComponentError",
+    "Context",
+    "Data",
+    "DataUnavailableError",
+    "Dataset",
+    "Dimension",
+    "EigenpairRequest",
+    "Ensemble",
+    "Field",
+    "Figure",
+    "Firing",
+    "Grouping",
+    "Groups",
+    "Loss",
+    "Model",
+    "Moment",
+    "NothingToDrawError",
+    "Optimizer",
+    "Options",
+    "Probe",
+    "ProbeError",
+    "Reading",
+    "Run",
+    "Series",
+    "Snapshot",
+    "Split",
+    "Threshold",
+    "Trigger",
+    "Verdict",
+    "curvature",
+    "field_validator",
+    "iterative_evidence",
+    "model_validator",
+]

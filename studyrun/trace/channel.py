@@ -1,0 +1,80 @@
+"""What a probe records: named arrays with labelled dimensions, a symbol, a unit and a source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+Dtype = Literal["float64", "float32", "float16", "int64", "int32", "int8", "uint8", "bool"]
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if HDF5, netCDF and a Python identifier can all carry it; otherwise raise ValueError."""
+    if not NAME.match(name):
+        raise ValueError(f"{what} {name!r} must start with a letter and hold only letters, digits and underscores")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """An axis of a channel: its name and the label of each place along it (integers or texts)."""
+
+    name: str
+    labels: tuple[int, ...] | tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "dimension")
+        if self.name in ("step", "time"):
+            raise ValueError("every channel has the dimension step already, with time beside it")
+
+    @classmethod
+    def of_size(cls, name: str, size: int) -> Dimension:
+        """An axis labelled 0 to size − 1."""
+        return cls(name, tuple(range(size)))
+
+    @property
+    def size(self) -> int:
+        """The number of places along the axis."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One named array that a probe records at each step it measures.
+
+    `dims` excludes the first dimension, `step`, which every channel has. `standard_name` says which quantity of the
+    field this is (`sharpness`, say), so that triggers and figures find it without knowing the probe.
+    """
+
+    name: str
+    long_name: str
+    dims: tuple[Dimension, ...] = ()
+    symbol: str = ""
+    units: str = "1"
+    source: str = ""
+    standard_name: str = ""
+    dtype: Dtype = "float64"
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "channel")
+        if self.name in ("step", "time", *(dim.name for dim in self.dims)):
+            raise ValueError(f"channel {self.name!r} has the name of one of its own coordinates")
+        if len({dim.name for dim in self.dims}) < len(self.dims):
+            raise ValueError(f"channel {self.name!r} names a dimension twice")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one reading (without `step`)."""
+        return tuple(dim.size for dim in self.dims)
+
+
+def iterative_evidence(*dims: Dimension) -> Sequence[Channel]:
+    """The channels that travel with an iterative result: `residual`, `matvecs` and `converged`."""
+    return (
+        Channel("residual", "norm of the residual Hv − λv", dims, symbol="‖Hv − λv‖", units="loss / parameter²"),
+        Channel("matvecs", "matrix-vector products spent", (), symbol="products", dtype="int64"),
+        Channel("converged", "residual within the tolerance asked for", dims, dtype="bool"),
+    )
