@@ -1,0 +1,162 @@
+"""How a trace lies in HDF5: groups, dimension scales and attributes by netCDF-4's conventions, and back again.
+
+`/<arm>/<probe>/<channel>`: each probe's group has its own `step` (unlimited) and `time`, and a dimension scale for
+every other dimension of its channels. netCDF has no booleans and no half floats: `bool` lies as int8 with xarray's
+attribute `dtype`, `float16` as float32, which holds it exactly, with the same attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, prod
+from typing import Any
+
+import h5py
+import numpy as np
+
+from studyrun.trace.buffer import ProbeBuffer
+from studyrun.trace.channel import Channel, Dimension
+
+FORMAT = 1
+CONVENTIONS = "CF-1.11"
+LIBRARY_VERSIONS = ("v108", "v110")  # old enough for the netCDF of any distribution in use
+Attribute = str | int | float | bool
+
+_ON_DISK = {"bool": "int8", "float16": "float32"}
+_CHUNK_BYTES = 32_768
+_CHUNK_ROWS = 1_024  # so that a short run does not allocate 32 kB for every scalar
+_WIDE = 1_000  # values per step from which compression pays
+_TEXT = h5py.string_dtype("utf-8")
+_COORDINATES = ("step", "time")
+
+
+def set_attributes(target: h5py.Group | h5py.Dataset, attributes: Mapping[str, Attribute]) -> None:
+    """Write attributes as netCDF can hold them: text in UTF-8, booleans as 0 and 1."""
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            target.attrs[name] = value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+        elif isinstance(value, bool | np.bool_):
+            target.attrs[name] = np.int8(value)
+        elif isinstance(value, int | np.integer):
+            target.attrs[name] = np.int64(value)
+        else:
+            target.attrs[name] = np.float64(value)
+
+
+def chunk_rows(channel: Channel) -> int:
+    """How many steps lie in one chunk: some tens of kilobytes, and at least one step."""
+    row_bytes = prod(channel.shape) * np.dtype(_disk_dtype(channel)).itemsize
+    return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
+
+
+def bytes_needed(channel: Channel, rows: int, more: int) -> int:
+    """An upper bound of what `more` rows after `rows` may add to the file; a chunk is allocated whole."""
+    per_chunk = chunk_rows(channel)
+    chunks = ceil((rows + more) / per_chunk) - rows // per_chunk
+    return chunks * per_chunk * prod(channel.shape) * np.dtype(_disk_dtype(channel)).itemsize
+
+
+def make_probe(group: h5py.Group, channels: Sequence[Channel]) -> None:
+    """Lay out an empty probe: its scales, and each channel attached to them."""
+    step = group.create_dataset("step", (0,), "int64", maxshape=(None,), chunks=(_CHUNK_ROWS,))
+    step.make_scale("step")
+    set_attributes(step, {"long_name": "training step", "units": "1"})
+    time = group.create_dataset("time", (0,), "float64", maxshape=(None,), chunks=(_CHUNK_ROWS,))
+    time.dims[0].attach_scale(step)
+    set_attributes(time, {"long_name": "effective time Σ η", "symbol": "Σ η", "units": "1"})
+    for dimension in {dimension.name: dimension for channel in channels for dimension in channel.dims}.values():
+        _make_scale(group, dimension)
+    for channel in channels:
+        _make_channel(group, channel)
+
+
+def _make_scale(group: h5py.Group, dimension: Dimension) -> None:
+    texts = isinstance(dimension.labels[0], str)
+    data = np.array(dimension.labels, dtype=object if texts else "int64")
+    scale = group.create_dataset(dimension.name, data=data, dtype=_TEXT if texts else "int64")
+    scale.make_scale(dimension.name)
+    set_attributes(scale, {"long_name": dimension.name.replace("_", " ")})
+
+
+def _make_channel(group: h5py.Group, channel: Channel) -> None:
+    compression = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    dataset = group.create_dataset(
+        channel.name,
+        (0, *channel.shape),
+        _disk_dtype(channel),
+        maxshape=(None, *channel.shape),
+        chunks=(chunk_rows(channel), *channel.shape),
+        **(compression if prod(channel.shape) > _WIDE else {}),
+    )
+    for axis, name in enumerate(("step", *(dimension.name for dimension in channel.dims))):
+        dataset.dims[axis].attach_scale(group[name])
+    attributes = {"long_name": channel.long_name, "symbol": channel.symbol, "units": channel.units}
+    attributes |= {"source": channel.source, "coordinates": "time"}
+    if channel.standard_name:
+        attributes["standard_name"] = channel.standard_name
+    if channel.dtype in _ON_DISK:
+        attributes["dtype"] = channel.dtype
+    set_attributes(dataset, attributes)
+
+
+def write_rows(group: h5py.Group, rows: int, buffer: ProbeBuffer) -> None:
+    """Put the waiting rows after the first `rows`, dropping any beyond. `step` goes last: it says how many count."""
+    for name in buffer.channels:
+        _write(group[name], rows, buffer.slab(name))
+    _write(group["time"], rows, np.array(buffer.times, dtype="float64"))
+    _write(group["step"], rows, np.array(buffer.steps, dtype="int64"))
+
+
+def _write(dataset: h5py.Dataset, rows: int, slab: np.ndarray) -> None:
+    dataset.resize(rows + len(slab), axis=0)
+    if len(slab):
+        dataset[rows:] = slab.astype(dataset.dtype, copy=False)
+
+
+def cut_rows(group: h5py.Group, rows: int) -> None:
+    """Make every channel `rows` long again, after a write that failed half-way; needs no room on the disk."""
+    for name, dataset in group.items():
+        if name == "step" or not dataset.is_scale:
+            dataset.resize(rows, axis=0)
+
+
+def channel_names(group: h5py.Group) -> list[str]:
+    """The channels of a probe's group, in the order in which they were declared."""
+    return [name for name, dataset in group.items() if name not in _COORDINATES and not dataset.is_scale]
+
+
+def whole_rows(group: h5py.Group) -> int:
+    """How many rows are complete in every channel."""
+    return min(len(group[name]) for name in (*_COORDINATES, *channel_names(group)))
+
+
+def dimension_names(dataset: h5py.Dataset) -> tuple[str, ...]:
+    """The names of a channel's dimensions, `step` first."""
+    return tuple(axis[0].name.rsplit("/", 1)[-1] for axis in dataset.dims)
+
+
+def labels(scale: h5py.Dataset) -> tuple[int, ...] | tuple[str, ...]:
+    """The labels along a dimension."""
+    if h5py.check_string_dtype(scale.dtype) is not None:
+        return tuple(str(text) for text in scale.asstr()[()])
+    return tuple(int(number) for number in scale[()])
+
+
+def recorded_dtype(dataset: h5py.Dataset) -> str:
+    """The type in which a channel was recorded, which may differ from how it lies on disk."""
+    return str(dataset.attrs.get("dtype", dataset.dtype.name))
+
+
+def read_channel(dataset: h5py.Dataset) -> Channel:
+    """The declaration that a dataset was made from."""
+    names = dimension_names(dataset)[1:]
+    dims = tuple(Dimension(name, labels(dataset.parent[name])) for name in names)
+    texts: dict[str, Any] = {
+        key: str(dataset.attrs.get(key, "")) for key in ("long_name", "symbol", "units", "source", "standard_name")
+    }
+    name = dataset.name.rsplit("/", 1)[-1]
+    return Channel(name=name, dims=dims, dtype=recorded_dtype(dataset), **texts)  # type: ignore[arg-type]
+
+
+def _disk_dtype(channel: Channel) -> str:
+    return _ON_DISK.get(channel.dtype, channel.dtype)
