@@ -46,7 +46,8 @@ class Channel:
     """One named array that a probe records at each step it measures.
 
     `dims` excludes the first dimension, `step`, which every channel has. `standard_name` says which quantity of the
-    field this is (`sharpness`, say), so that triggers and figures find it without knowing the probe.
+    field this is (`sharpness`, say), so that triggers and figures find it without knowing the probe. `nan` says what a
+    NaN stands for (padding, say); without it a NaN is a fault that the run warns of.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Channel:
     source: str = ""
     standard_name: str = ""
     dtype: Dtype = "float64"
+    nan: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, "channel")

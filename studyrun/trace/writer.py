@@ -7,9 +7,7 @@ a full disk is met while the file is still whole, and the flush can be tried aga
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,12 +19,11 @@ import h5py
 import numpy as np
 
 from studyrun.errors import RunFolderError, TraceError
-from studyrun.trace import layout
+from studyrun.trace import layout, room
 from studyrun.trace.buffer import ProbeBuffer
 from studyrun.trace.channel import Channel, check_name
 from studyrun.trace.layout import Attribute
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _ROOM_FOR_METADATA = 65_536
 _ROOM_FOR_NEW_CHANNEL = 16_384
 
@@ -70,7 +67,7 @@ class TraceWriter:
         texts: dict[str, Attribute] = {"Conventions": layout.CONVENTIONS, "studyrun_format": layout.FORMAT}
         texts |= {"title": title, "study": study, "git_commit": git_commit}
         try:
-            writer._claim(file.id.get_filesize(), _ROOM_FOR_METADATA + _text_bytes(texts))
+            writer._claim(_ROOM_FOR_METADATA + _text_bytes(texts))
             writer._guarded(lambda: layout.set_attributes(file, texts))
             writer._guarded(writer._sync)
         except RunFolderError:
@@ -145,7 +142,7 @@ class TraceWriter:
             raise RunFolderError(f"{self.path}: an earlier write failed, nothing more can be written to it")
         if not self._waiting():
             return
-        self._claim(self._file.id.get_filesize(), self._room_needed())
+        self._claim(self._room_needed())
         self._guarded(self._write)
         self._give_back()
 
@@ -200,29 +197,11 @@ class TraceWriter:
                     need += 0 if probe.made else _ROOM_FOR_NEW_CHANNEL
         return need
 
-    def _claim(self, end: int, need: int) -> None:
-        """Make the file `need` bytes longer for the time of a flush, or raise while it is still whole."""
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._descriptor, end, need)
-            elif shutil.disk_usage(self.path.parent).free < need:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                return  # a file system that cannot reserve is no fault; the write itself will tell
-            os.ftruncate(self._descriptor, end)
-            raise self._no_room(need) from error
+    def _claim(self, need: int) -> None:
+        room.claim(self.path, self._descriptor, self._file.id.get_filesize(), need)
 
     def _give_back(self) -> None:
-        """Cut off what was claimed in excess; HDF5 knows where its own file ends."""
-        os.ftruncate(self._descriptor, self._file.id.get_filesize())
-
-    def _no_room(self, need: int | None = None) -> RunFolderError:
-        much = f" {need / 1e6:.1f} MB" if need else ""
-        return RunFolderError(
-            f"the disk is full: no room for{much} more in {self.path}. What was written before is whole and readable; "
-            f"free some space, then: studyrun resume {self.path.parent}"
-        )
+        room.give_back(self._descriptor, self._file.id.get_filesize())  # HDF5 knows where its own file ends
 
     def _guarded(self, write: Callable[[], None]) -> None:
         """Call `write`; if it fails, cut back to the rows that were whole, and take no more."""
@@ -232,9 +211,7 @@ class TraceWriter:
             self._broken = True
             with suppress(OSError, RuntimeError, ValueError):
                 self._cut_back()
-            if getattr(error, "errno", None) in _NO_ROOM or f"errno = {errno.ENOSPC}" in str(error):
-                raise self._no_room() from error
-            raise RunFolderError(f"{self.path}: the trace cannot be written: {error}") from error
+            raise room.write_error(self.path, error) from error
 
     def _cut_back(self) -> None:
         for name, arm in self._arms.items():

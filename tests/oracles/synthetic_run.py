@@ -1,9 +1,10 @@
 """Run folders whose every number is known in closed form: a plausible edge of stability without any training.
 
-In effective time τ the baseline's sharpness climbs along a line, meets its threshold 2/η at τ*, and stays above it with
-a ripple. The exit arm forks at the first measurement past τ*, halves η, and climbs on to twice the threshold. Losses are
-the same function of τ in both arms up to the fork; after it the exit arm's exceeds the baseline's by `gap`, positive
-for input outliers (the edge helped them) and negative for inliers. Runs differ by their seed in slope and scale.
+In effective time τ the baseline's sharpness climbs along a line, meets its threshold 2/η at τ*, and stays above it
+with a ripple. The exit arm forks at the first measurement past τ*, halves η, and climbs on to twice the threshold.
+Losses are the same function of τ in both arms up to the fork; after it the exit arm's exceeds the baseline's by
+`gap`, positive for input outliers (the edge helped them) and negative for inliers. Runs differ by their seed in slope
+and scale.
 """
 
 from __future__ import annotations

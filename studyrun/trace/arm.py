@@ -1,0 +1,188 @@
+"""One training trajectory as the trace holds it: its facts, and the probes that watched it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import h5py
+import numpy as np
+
+from studyrun.errors import TraceError
+from studyrun.trace import file, layout
+from studyrun.trace.channel_trace import ChannelTrace, Rows, read_channels
+
+NOT_STARTED = "not started"
+Held = TypeVar("Held")
+
+
+class Crossing(NamedTuple):
+    """A row at which a quantity had met its threshold: training step, effective time, and the value recorded there."""
+
+    step: int
+    time: float
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeTrace:
+    """What one probe recorded in one arm: channels by name, in the order in which the probe declared them."""
+
+    label: str
+    rows: Rows
+    channels: Mapping[str, ChannelTrace]
+    attributes: Mapping[str, Any]
+
+    @property
+    def step(self) -> np.ndarray:
+        """The training step of each row, int64 (steps,)."""
+        return self.rows.step
+
+    @property
+    def time(self) -> np.ndarray:
+        """The effective time of each row, float64 (steps,)."""
+        return self.rows.time
+
+    @property
+    def component(self) -> str:
+        """The probe's name in YAML, which its label may differ from."""
+        return str(self.attributes.get("component", self.label))
+
+    @property
+    def description(self) -> str:
+        """What the probe measures, in a line."""
+        return str(self.attributes.get("description", ""))
+
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """The publications behind the probe."""
+        return tuple(str(self.attributes.get("cites", "")).splitlines())
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The figures that show this probe."""
+        return tuple(str(self.attributes.get("figures", "")).splitlines())
+
+    def __getitem__(self, channel: str) -> ChannelTrace:
+        return held(self.channels, channel, f"the probe {self.label!r}", "channel")
+
+    def __contains__(self, channel: object) -> bool:
+        return channel in self.channels
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One training trajectory. A branch's own rows begin at its fork; `parent` is None for the trunk."""
+
+    name: str
+    probes: Mapping[str, ProbeTrace]
+    attributes: Mapping[str, Any]
+
+    @property
+    def parent(self) -> str | None:
+        """The arm that this one forked from."""
+        return str(self.attributes.get("parent", "")) or None
+
+    @property
+    def fork_step(self) -> int:
+        """The training step of the fork, 0 for the trunk."""
+        return int(self.attributes.get("fork_step", 0))
+
+    @property
+    def fork_time(self) -> float:
+        """The effective time of the fork (t* of an arm that leaves the edge), 0 for the trunk."""
+        return float(self.attributes.get("fork_time", 0.0))
+
+    @property
+    def state(self) -> str:
+        """running, complete, diverged, interrupted, ..., or `not started`."""
+        return str(self.attributes.get("state", ""))
+
+    @property
+    def started(self) -> bool:
+        """Whether the arm ever ran."""
+        return self.state != NOT_STARTED
+
+    @property
+    def end_reason(self) -> str:
+        """Why the arm ended, or never started, in words."""
+        return str(self.attributes.get("end_reason", ""))
+
+    @property
+    def learning_rate(self) -> float | None:
+        """η, where it is known."""
+        return _number(self.attributes.get("learning_rate"))
+
+    @property
+    def threshold(self) -> float | None:
+        """The edge of stability of this arm's optimizer, or None where none is known."""
+        return _number(self.attributes.get("threshold"))
+
+    @property
+    def threshold_quantity(self) -> str:
+        """The `standard_name` of what the threshold is held against."""
+        return str(self.attributes.get("threshold_quantity", "")) or "sharpness"
+
+    def __getitem__(self, probe: str) -> ProbeTrace:
+        return held(self.probes, probe, f"the arm {self.name!r}", "probe")
+
+    def __contains__(self, probe: object) -> bool:
+        return probe in self.probes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.probes)
+
+    def find(self, standard_name: str) -> ChannelTrace | None:
+        """The first channel of this standard name, whichever probe records it."""
+        channels = (channel for probe in self.probes.values() for channel in probe.channels.values())
+        return next((channel for channel in channels if channel.standard_name == standard_name), None)
+
+    def crossing(self, probe: str | None = None) -> Crossing | None:
+        """The first row at which the arm had met its own threshold, t** for an arm that left the edge; None if never.
+
+        Read from the channel whose standard name is `threshold_quantity` (of `probe`, or of the first that has one),
+        at the first place along its other dimensions. Of a branch only rows after the fork count.
+        """
+        channel = self._watched(probe)
+        if channel is None or self.threshold is None:
+            return None
+        leading = channel.values.reshape(len(channel.step), -1)[:, 0]
+        after = channel.step > self.fork_step if self.parent else np.ones(len(leading), dtype=bool)
+        met = np.flatnonzero(after & (leading >= self.threshold))
+        if not len(met):
+            return None
+        return Crossing(int(channel.step[met[0]]), float(channel.time[met[0]]), float(leading[met[0]]))
+
+    def _watched(self, probe: str | None) -> ChannelTrace | None:
+        if probe is None:
+            return self.find(self.threshold_quantity)
+        channels = self[probe].channels.values()
+        return next((one for one in channels if one.standard_name == self.threshold_quantity), None)
+
+
+def read_arm(path: Path, name: str, group: h5py.Group) -> Arm:
+    """One arm with its probes and channels, without their values."""
+    return Arm(name, {label: _read_probe(path, probe) for label, probe in group.items()}, file.read_attributes(group))
+
+
+def held(things: Mapping[str, Held], name: str, owner: str, kind: str) -> Held:
+    """`things[name]`, or a `TraceError` that lists what there is."""
+    if name not in things:
+        raise TraceError(f"{owner} has no {kind} {name!r} ({kind}s: {', '.join(things) or 'none'})")
+    return things[name]
+
+
+def _read_probe(path: Path, group: h5py.Group) -> ProbeTrace:
+    rows = Rows(path, group.name, layout.whole_rows(group))
+    label = group.name.rsplit("/", 1)[-1]
+    return ProbeTrace(label, rows, read_channels(rows, group), file.read_attributes(group))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or isnan(value) else float(value)

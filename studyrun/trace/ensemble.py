@@ -1,0 +1,197 @@
+"""Runs that differ by their seeds alone, seen together: series with one row a run, compared at equal effective time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from studyrun.errors import TraceError
+from studyrun.trace.channel_trace import axis_label
+from studyrun.trace.series import Series, interpolate, on_common_grid
+
+if TYPE_CHECKING:
+    from studyrun.trace.arm import Arm, Crossing
+    from studyrun.trace.channel_trace import ChannelTrace
+    from studyrun.trace.reader import Run
+
+Along = Literal["time", "step"]
+_X_LABELS = {"time": "effective time Σ η", "step": "training step"}
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Runs of one condition. `condition` is what they share of a sweep's overrides, `name` the same in words."""
+
+    runs: tuple[Run, ...]
+    name: str = ""
+    condition: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Run:
+        """The first run, for names and attributes that all share."""
+        return self.runs[0]
+
+    @property
+    def title(self) -> str:
+        """The study's title."""
+        return self.run.title
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that started in at least one run, trunk first."""
+        names = dict.fromkeys(arm.name for run in self.runs for arm in run.arms.values() if arm.started)
+        return tuple(sorted(names, key=lambda name: self.parents[name] is not None))
+
+    @property
+    def parents(self) -> Mapping[str, str | None]:
+        """For each arm of any run the arm that it forked from, None for the trunk."""
+        return {arm.name: arm.parent for run in self.runs for arm in run.arms.values()}
+
+    def children(self, arm: str) -> tuple[str, ...]:
+        """The started arms that forked from `arm`."""
+        return tuple(name for name in self.arms if self.parents[name] == arm)
+
+    def started(self, arm: str) -> tuple[Arm, ...]:
+        """This arm in every run in which it started; its forks and crossings differ from run to run."""
+        return tuple(run.arms[arm] for run in self.runs if arm in run.arms and run.arms[arm].started)
+
+    def crossings(self, arm: str, probe: str | None = None) -> tuple[Crossing, ...]:
+        """Where this arm met its own threshold, in every run in which it did."""
+        found = (one.crossing(probe) for one in self.started(arm))
+        return tuple(crossing for crossing in found if crossing is not None)
+
+    def channel(self, arm: str, probe: str, channel: str) -> ChannelTrace:
+        """The channel of the first run that recorded it. Raises `TraceError` where none did."""
+        return next(iter(self._recorded(arm, probe, channel)))[1]
+
+    def recording(self, probe: str, channel: str) -> tuple[str, ...]:
+        """The arms that recorded the channel in at least one run, trunk first."""
+        return tuple(
+            arm for arm in self.arms if any(True for run in self.runs for _ in _channels(run, arm, probe, channel))
+        )
+
+    def locate(self, component: str, *channels: str, label: str | None = None) -> str:
+        """The label of the probe that recorded all these channels: `label`, or else the first one of `component`,
+        or else the first of any component. Raises `TraceError` that says what was recorded.
+        """
+        probes = {probe.label: probe for arm in self.arms for one in self.started(arm) for probe in one.probes.values()}
+        fit = [probe for probe in probes.values() if all(self.recording(probe.label, name) for name in channels)]
+        fit.sort(key=lambda probe: probe.component != component)
+        found = next((probe.label for probe in fit if label in (None, probe.label)), None)
+        if found is None:
+            who = "no probe" if label is None else f"no probe {label!r}"
+            known = "; ".join(f"{probe.label}: {', '.join(probe.channels)}" for probe in probes.values())
+            raise TraceError(f"{who} recorded {' and '.join(channels) or 'anything'} (recorded: {known or 'nothing'})")
+        return found
+
+    def series(
+        self,
+        arm: str,
+        probe: str,
+        channel: str,
+        *,
+        along: Along = "time",
+        select: Mapping[str, Any] = _NOTHING,
+        reduce: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Series:
+        """One number for each row of each run that recorded the channel, against effective time or step.
+
+        Runs that recorded at the same places keep their exact rows; others meet, by linear interpolation, at all the
+        places of any of them that lie within the reach of all. `reduce` makes (rows,) of the (rows, n) numbers that
+        `select` leaves, a quantile of them, say. Raises `TraceError` where no run has the channel, and where a
+        dimension stays open.
+        """
+        recorded = self._recorded(arm, probe, channel)
+        curves = [(np.asarray(getattr(one, along), dtype=float), _numbers(one, select, reduce)) for _, one in recorded]
+        x, values = on_common_grid(curves, f"{arm}/{probe}/{channel}")
+        first = recorded[0][1]
+        return Series(x, values, _X_LABELS[along], first.label, first.units)
+
+    def difference(
+        self, arm: str, reference: str, probe: str, channel: str, *, select: Mapping[str, Any] = _NOTHING
+    ) -> Series:
+        """value(arm) − value(reference) at equal effective time, from the fork on, as far as both arms reach.
+
+        The reference is interpolated linearly to the arm's own rows; runs then meet as in `series`. Positive means
+        that `arm` has the larger value. Raises `TraceError` where no run has the channel in both arms.
+        """
+        pairs = self._pairs(arm, reference, probe, channel)
+        compared = (_difference(run, one, other, (arm, reference), select) for run, one, other in pairs)
+        curves = [curve for curve in compared if len(curve[0])]
+        x, values = on_common_grid(curves, f"{arm} − {reference} of {probe}/{channel}")
+        first = pairs[0][1]
+        label = axis_label(f"Δ {first.long_name}, {arm} − {reference}", "", first.units)
+        return Series(x, values, _X_LABELS["time"], label, first.units)
+
+    def _recorded(self, arm: str, probe: str, channel: str) -> list[tuple[Run, ChannelTrace]]:
+        found = [(run, one) for run in self.runs for one in _channels(run, arm, probe, channel)]
+        if not found:
+            names = ", ".join(run.name for run in self.runs[:5])
+            raise TraceError(f"no run has recorded {arm}/{probe}/{channel} (looked in: {names})")
+        return found
+
+    def _pairs(
+        self, arm: str, reference: str, probe: str, channel: str
+    ) -> list[tuple[Run, ChannelTrace, ChannelTrace]]:
+        self._recorded(reference, probe, channel)
+        pairs = [
+            (run, one, other)
+            for run, one in self._recorded(arm, probe, channel)
+            for other in _channels(run, reference, probe, channel)
+        ]
+        if not pairs:
+            raise TraceError(f"no run has recorded {probe}/{channel} in both {arm!r} and {reference!r}")
+        return pairs
+
+
+def for_run(run: Run) -> Ensemble:
+    """The ensemble of a lone run."""
+    return Ensemble((run,))
+
+
+def by_condition(runs: Sequence[Run]) -> tuple[Ensemble, ...]:
+    """Runs that share all overrides but their seeds, together, in the order in which each condition first stands."""
+    together: dict[str, list[Run]] = {}
+    for run in runs:
+        together.setdefault(_condition_name(run), []).append(run)
+    return tuple(Ensemble(tuple(group), name, _condition(group[0])) for name, group in together.items())
+
+
+def _condition(run: Run) -> dict[str, Any]:
+    return {path: value for path, value in run.overrides.items() if path != "seed" and not path.startswith("seed.")}
+
+
+def _condition_name(run: Run) -> str:
+    return ", ".join(f"{path}={value}" for path, value in _condition(run).items())
+
+
+def _channels(run: Run, arm: str, probe: str, channel: str) -> Iterator[ChannelTrace]:
+    """The channel, or nothing where this run lacks it or has no row of it."""
+    if arm in run.arms and probe in run[arm] and channel in run[arm][probe] and len(run[arm][probe].step):
+        yield run[arm][probe][channel]
+
+
+def _numbers(
+    channel: ChannelTrace, select: Mapping[str, Any], reduce: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
+    values = channel.select(**select).astype(float)
+    if reduce is not None:
+        values = reduce(values.reshape(len(values), -1))
+    if values.ndim > 1:
+        open_ones = ", ".join(name for name in channel.dims[1:] if name not in select)
+        raise TraceError(f"the channel {channel.name!r} has more than one number a step: select one {open_ones}")
+    return values
+
+
+def _difference(
+    run: Run, one: ChannelTrace, other: ChannelTrace, arms: tuple[str, str], select: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    start = max(one.time[0], other.time[0], *(run[name].fork_time for name in arms))
+    end = min(one.time[-1], other.time[-1])
+    within = (one.time >= start) & (one.time <= end)
+    time = one.time[within]
+    return time, _numbers(one, select)[within] - interpolate(time, other.time, _numbers(other, select))

@@ -1,0 +1,106 @@
+"""Curves of several runs on one grid, their quartiles, and an interval for a median."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from studyrun.errors import TraceError
+
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One curve a run on a common grid: `x` (m,) and `values` (r, m), with the words of both axes."""
+
+    x: np.ndarray
+    values: np.ndarray
+    x_label: str
+    y_label: str
+    units: str
+
+    @property
+    def count(self) -> int:
+        """The number of runs r."""
+        return len(self.values)
+
+    @property
+    def median(self) -> np.ndarray:
+        """The median over the runs, (m,); runs that are NaN at a place do not count there."""
+        return self.quantile(0.5)
+
+    @property
+    def low(self) -> np.ndarray:
+        """The lower quartile over the runs, (m,); the value itself for one run."""
+        return self.quantile(0.25)
+
+    @property
+    def high(self) -> np.ndarray:
+        """The upper quartile over the runs, (m,); the value itself for one run."""
+        return self.quantile(0.75)
+
+    def quantile(self, share: float) -> np.ndarray:
+        """The quantile over the runs, (m,), linear between order statistics; NaN where every run is."""
+        if self.count == 1:
+            return np.array(self.values[0])
+        result = np.full(len(self.x), np.nan)
+        known = ~np.isnan(self.values).all(axis=0)
+        with np.errstate(invalid="ignore"):  # infinities of both signs have no mean
+            result[known] = np.nanquantile(self.values[:, known], share, axis=0)
+        return result
+
+    def at(self, x: ArrayLike) -> np.ndarray:
+        """The medians at any places, by linear interpolation; NaN outside the grid."""
+        places = np.asarray(x, dtype=float)
+        return interpolate(places.ravel(), self.x, self.median).reshape(places.shape)
+
+
+def interpolate(x: np.ndarray, grid: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values at `x`, linear between the points of an increasing grid; exact on them; NaN outside.
+
+    A point that is not finite spoils only the places strictly next to it, never another point of the grid.
+    """
+    right = np.clip(np.searchsorted(grid, x, side="left"), 0, len(grid) - 1)
+    left = np.maximum(right - 1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = (x - grid[left]) / (grid[right] - grid[left])
+        between = (1 - weight) * values[left] + weight * values[right]
+    inside = (x >= grid[0]) & (x <= grid[-1])
+    return np.where(inside, np.where(grid[right] == x, values[right], between), np.nan)
+
+
+def on_common_grid(curves: Sequence[tuple[np.ndarray, np.ndarray]], what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Bring curves (x, values) to one grid: as they are if they share it, else interpolated within the reach of all.
+
+    The grid is the union of all places inside that reach. Raises `TraceError` where there is no such place.
+    """
+    grids = [x for x, _ in curves]
+    start = max((x[0] for x in grids), default=np.inf)
+    end = min((x[-1] for x in grids), default=-np.inf)
+    if start > end:
+        raise TraceError(f"{what}: there is no stretch that every curve reaches")
+    if all(np.array_equal(grids[0], x) for x in grids[1:]):
+        return grids[0], np.stack([values for _, values in curves])
+    union = np.unique(np.concatenate(grids))
+    common = union[(union >= start) & (union <= end)]
+    return common, np.stack([interpolate(common, x, values) for x, values in curves])
+
+
+def bootstrap_interval(values: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """An interval for the median, by the percentile bootstrap with 10,000 resamples; one value gives itself twice.
+
+    Values that are NaN are left out. Raises `ValueError` where none is left.
+    """
+    known = np.asarray(values, dtype=float).ravel()
+    known = known[~np.isnan(known)]
+    if not len(known):
+        raise ValueError("an interval needs at least one value that is a number")
+    if len(known) == 1:
+        return float(known[0]), float(known[0])
+    draws = np.random.default_rng(seed).integers(len(known), size=(_RESAMPLES, len(known)))
+    low, high = np.quantile(np.median(known[draws], axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
