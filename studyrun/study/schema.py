@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from studyrun.component import Claim, Dataset, Figure, Groups, Loss, Model, Optimizer, Options, Probe, Trigger
+from studyrun.registry import Listing
 from studyrun.study.schedule import Schedule
 
 Precision = Literal["float32", "float64"]
@@ -38,6 +39,32 @@ class Checkpoints(Options):
     """Also every n steps."""
     keep: Annotated[int, Field(ge=1)] | None = None
     """Keep the checkpoint of every n-th step for good."""
+
+
+class Settings(Options):
+    """What a study says in single words."""
+
+    title: str
+    """One line for a reader; the file's name if left out."""
+    cites: tuple[str, ...] = ()
+    """What the study draws on, as `arXiv:...` or `doi:...` or any other reference."""
+    precision: Precision = "float32"
+    """The type of parameters, data and everything computed from them."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N or mps. Auto takes an accelerator if there is one."""
+    chunk_size: Annotated[int, Field(ge=1)] = 5000
+    """How many examples pass through the model at a time."""
+
+
+class Limits(Options):
+    """When an arm ends, other than by a trigger."""
+
+    steps: Annotated[int, Field(ge=0)] | None = None
+    """After so many steps."""
+    time: Annotated[float, Field(gt=0)] | None = None
+    """At this effective time Σ η."""
+    loss_below: float | None = None
+    """Once the training loss is below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +150,14 @@ class Study:
     document: Mapping[str, Any]
     names: Mapping[str, str] = field(default_factory=dict)
     """Section (model, dataset, groups, loss, optimizer) to the component's name in YAML."""
-    source: Path | None = None
+    source: Path | None = field(default=None, compare=False)
+    """The file that was loaded."""
+    profiles: tuple[str, ...] = field(default=(), compare=False)
+    """The profiles that were merged, in order."""
+    settings: tuple[str, ...] = field(default=(), compare=False)
+    """What was set over the file, as it was given: `optimizer.lr=0.1`."""
+    components: tuple[Listing, ...] = field(default=(), compare=False)
+    """Every component in use, with its source: what provenance records."""
 
     def to_yaml(self) -> str:
         """The resolved study as YAML that loads again to an equal study."""

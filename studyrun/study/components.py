@@ -1,0 +1,110 @@
+"""Blocks with `use` to components: loaded once for each file, built once for each block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from studyrun.component import KINDS, Component, Probe
+from studyrun.contract import RESERVED
+from studyrun.errors import ComponentError
+from studyrun.registry import Listing, Registry
+from studyrun.study.options import as_document, build
+from studyrun.study.schedule import Schedule
+from studyrun.study.tree import Block, Faults, Node, Scalar, Where, described, is_null, suggestion
+from studyrun.trace.channel import check_name
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A component with its name in YAML, its label, when it is due (probes), and its block written out in full."""
+
+    use: str
+    label: str
+    component: Component
+    schedule: Schedule | None
+    document: Mapping[str, Any]
+
+
+@dataclass
+class Workshop:
+    """Builds components, and notes what is wrong with their blocks.
+
+    A sweep's members share most of their blocks, so what was made of a block is kept.
+    """
+
+    registry: Registry
+    faults: Faults
+    used: dict[tuple[str, str], Listing] = field(default_factory=dict)
+    _made: dict[tuple[str, int], tuple[Node, Built | None]] = field(default_factory=dict)
+    _classes: dict[tuple[str, str], type[Component] | str] = field(default_factory=dict)
+
+    def build(self, kind: str, node: Node, where: Where) -> Built | None:
+        """The component of a block, or None with the reasons among the faults."""
+        key = (kind, id(node))
+        if key not in self._made:
+            self._made[key] = (node, self._build(kind, node, where))  # holding the node keeps its id from reuse
+        return self._made[key][1]
+
+    def _build(self, kind: str, node: Node, where: Where) -> Built | None:
+        singular = KINDS[kind].singular
+        if not isinstance(node, Block):
+            self.faults.add(
+                node.origin, where, f"{described(node)} is wrong here; a {singular}'s name or block would be right"
+            )
+            return None
+        use = node.get("use")
+        if not (isinstance(use, Scalar) and isinstance(use.value, str)):
+            found = f"{described(use)} is no name" if use else "`use` is missing"
+            names = tuple(listing.name for listing in self.registry.names(kind))
+            message = f"{found}; the name of a {singular} would be right; {suggestion('', names)}"
+            self.faults.add(use.origin if use else node.origin, (*where, "use"), message)
+            return None
+        contract = self._class(kind, use.value)
+        if isinstance(contract, str):
+            self.faults.add(use.origin, where, contract)
+            return None
+        return self._assemble(kind, use.value, contract, node, where)
+
+    def _assemble(self, kind: str, use: str, contract: type[Component], node: Block, where: Where) -> Built | None:
+        reserved = RESERVED.get(kind, ("use",))
+        component = build(contract, node.without(*reserved), where, self.faults, reserved)
+        label = self._label(node, use, where) if "as" in reserved else use
+        schedule = self._schedule(contract, node, where) if issubclass(contract, Probe) else None
+        if component is None or label is None or (schedule is None and issubclass(contract, Probe)):
+            return None
+        document = {"use": use, **({} if label == use else {"as": label}), **as_document(component)}
+        if schedule is not None:
+            document |= {key: value for key, value in as_document(schedule).items() if value is not None}
+        return Built(use, label, component, schedule, document)
+
+    def _class(self, kind: str, name: str) -> type[Component] | str:
+        """The class, or why it cannot be had."""
+        key = (kind, name)
+        if key not in self._classes:
+            try:
+                self._classes[key] = self.registry.load(kind, name)
+                self.used[key] = self.registry.find(kind, name)
+            except ComponentError as error:
+                self._classes[key] = str(error)
+        return self._classes[key]
+
+    def _label(self, node: Block, use: str, where: Where) -> str | None:
+        given = node.get("as")
+        if given is None:
+            return use
+        if not (isinstance(given, Scalar) and isinstance(given.value, str)):
+            self.faults.add(given.origin, (*where, "as"), f"{described(given)} is wrong here; a label would be right")
+            return None
+        try:
+            return check_name(given.value, "the label")
+        except ValueError as error:
+            self.faults.add(given.origin, (*where, "as"), str(error))
+            return None
+
+    def _schedule(self, contract: type[Probe], node: Block, where: Where) -> Schedule | None:
+        given = {key: node.entries[key] for key in ("every", "at") if key in node.entries}
+        if all(is_null(value) for value in given.values()):
+            return Schedule.model_validate(dict(contract.default_schedule))
+        return build(Schedule, Block(given, node.keys, node.origin), where, self.faults)

@@ -1,0 +1,81 @@
+"""A study file to a `Study`, or to everything that is wrong with it, before any data are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from studyrun.errors import StudyrunError
+from studyrun.registry import Registry
+from studyrun.study.assembly import assemble
+from studyrun.study.branches import build_branches
+from studyrun.study.components import Workshop
+from studyrun.study.layers import Setting, normalised, put, read_layers, with_profiles
+from studyrun.study.overrides import parse_override, split
+from studyrun.study.schema import Member, Study
+from studyrun.study.sweep import expand
+from studyrun.study.tree import Block, Faults, Origin, plain, planted
+
+
+def load_study(path: Path, *, profile: Sequence[str] = (), overrides: Sequence[str] = ()) -> Study:
+    """Read, merge and check a study file. Only the components it names are imported, and no data are loaded.
+
+    `profile` names profiles, merged in order; `overrides` are texts such as `optimizer.lr=0.1`, applied after them.
+    Raises `InvalidStudyError` with every fault.
+    """
+    path = Path(path)
+    faults = Faults()
+    layers = read_layers(path, faults)
+    settings = [setting for text in overrides if (setting := parse_override(text, faults))]
+    if layers is None:
+        faults.stop_here()
+        raise AssertionError("a study without layers has faults")
+    tree = with_profiles(layers, profile, faults)
+    for setting in settings:
+        tree = put(tree, setting, faults)
+    study = _study(tree, Workshop(Registry.for_study(path), faults), path)
+    return replace(study, profiles=tuple(profile), settings=tuple(overrides))
+
+
+def study_from_member(study: Study, member: Member) -> Study:
+    """The study of one point of a sweep: no sweep of its own, and with what the member sets written out."""
+    source = study.source or Path("study.yaml")
+    faults = Faults()
+    origin = Origin(str(source))
+    tree = normalised(planted({key: value for key, value in study.document.items() if key != "sweep"}, origin))
+    assert isinstance(tree, Block)
+    for dotted, value in member.overrides.items():
+        where = split(dotted)
+        assert where is not None
+        tree = put(tree, Setting(where, planted(value, origin), origin), faults)
+    made = _study(tree, Workshop(Registry.for_study(source), faults), source)
+    return replace(made, profiles=study.profiles, settings=study.settings)
+
+
+def _study(tree: Block, workshop: Workshop, source: Path) -> Study:
+    """The study of a whole tree: its trunk, its branches, and the members of its sweep, each of them checked."""
+    study = _with_branches(tree, workshop, source)
+    members = []
+    for member, point in expand(tree, workshop.faults):
+        swept = tree.without("sweep")
+        for setting in point:
+            swept = put(swept, setting, workshop.faults)
+        _with_branches(swept, workshop, source)
+        members.append(member)
+    workshop.faults.stop_here()
+    if study is None:
+        raise StudyrunError(f"{source}: the study could not be put together, and no reason was found")
+    sweep = tree.get("sweep")
+    document: dict[str, Any] = {**study.document, **({"sweep": plain(sweep)} if sweep is not None else {})}
+    return replace(study, members=tuple(members), document=document, components=tuple(workshop.used.values()))
+
+
+def _with_branches(tree: Block, workshop: Workshop, source: Path) -> Study | None:
+    study = assemble(tree, workshop, title=source.stem, source=source)
+    branches = build_branches(tree, workshop, title=source.stem, source=source)
+    if study is None or branches is None:
+        return None
+    made, written = branches
+    return replace(study, branches=made, document={**study.document, **({"branches": written} if written else {})})

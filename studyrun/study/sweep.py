@@ -1,0 +1,131 @@
+"""A sweep to its members: the grid of its lists, those under `zip` side by side, each with a folder name of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+from studyrun.study.layers import Setting
+from studyrun.study.overrides import split
+from studyrun.study.schema import Member
+from studyrun.study.tree import Block, Faults, Items, Node, described, plain
+
+MAX_MEMBERS = 10_000
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+Axis = list[tuple[Setting, ...]]
+"""The places along one direction of the grid; each sets one path, or under `zip` several at once."""
+
+
+def expand(tree: Block, faults: Faults) -> list[tuple[Member, tuple[Setting, ...]]]:
+    """The members of the tree's sweep, each with what it sets. Empty without a sweep, or with faults."""
+    node = tree.get("sweep")
+    if node is None:
+        return []
+    if not isinstance(node, Block) or not node.entries:
+        faults.add(
+            node.origin, "sweep", f"{described(node)} is wrong here; paths with lists would be right: {{seed: [0, 1]}}"
+        )
+        return []
+    before = len(faults.found)
+    axes = list(_axes(node, faults))
+    size = prod(len(axis) for axis in axes)
+    if size > MAX_MEMBERS:
+        faults.add(node.origin, "sweep", f"has {size:,} members; at most {MAX_MEMBERS:,} are run as one study")
+    _check_apart(axes, faults)
+    if len(faults.found) > before:
+        return []
+    points = [tuple(setting for place in point for setting in place) for point in product(*axes)]
+    names = _names(points)
+    return [(Member(name, _overrides(point)), point) for name, point in zip(names, points, strict=True)]
+
+
+def _overrides(point: Sequence[Setting]) -> dict[str, Any]:
+    return {setting.path: plain(setting.value) for setting in point}
+
+
+def _axes(node: Block, faults: Faults) -> Iterator[Axis]:
+    for path, values in node.entries.items():
+        if path != "zip":
+            yield [(setting,) for setting in _settings(node, path, values, ("sweep", path), faults)]
+            continue
+        if not isinstance(values, Block) or not values.entries:
+            message = f"{described(values)} is wrong here; paths with lists of one length would be right"
+            faults.add(values.origin, ("sweep", "zip"), message)
+            continue
+        columns = [
+            _settings(values, inner, held, ("sweep", "zip", inner), faults) for inner, held in values.entries.items()
+        ]
+        lengths = {len(column) for column in columns}
+        if len(lengths) > 1 and all(columns):
+            counts = ", ".join(f"{key} has {len(column)}" for key, column in zip(values.entries, columns, strict=True))
+            faults.add(values.origin, ("sweep", "zip"), f"zipped lists must be of one length; {counts}")
+        yield list(zip(*columns, strict=False))
+
+
+def _settings(node: Block, path: str, values: Node, where: tuple[str, ...], faults: Faults) -> list[Setting]:
+    """One setting for each value of a swept path."""
+    parts = split(path)
+    if parts is None or parts[0] in ("sweep", "profiles", "extends", "title", "checkpoints"):
+        faults.add(
+            node.keys[path], where, f"{path!r} cannot be swept; the path of a model's, optimizer's, ... option can"
+        )
+        return []
+    if not isinstance(values, Items) or not values.items:
+        found = "an empty list" if isinstance(values, Items) else described(values)
+        faults.add(values.origin, where, f"{found} is wrong here; a list of the values to take would be right")
+        return []
+    seen: dict[str, Node] = {}
+    for value in values.items:
+        text = repr(plain(value))
+        if text in seen:
+            faults.add(value.origin, where, f"the value {_word(value)} stands twice, and its member would be run twice")
+        seen[text] = value
+    return [Setting(parts, value, value.origin) for value in values.items]
+
+
+def _check_apart(axes: Sequence[Axis], faults: Faults) -> None:
+    """No swept path may lie on or inside another: the later would undo the earlier."""
+    swept = [setting for axis in axes if axis for setting in axis[0]]
+    for index, one in enumerate(swept):
+        for other in swept[:index]:
+            shorter = min(len(one.where), len(other.where))
+            if one.where[:shorter] == other.where[:shorter]:
+                message = f"{one.path} and {other.path} are swept both, and one would undo the other"
+                faults.add(one.origin, ("sweep", one.path), message)
+
+
+def _names(points: Sequence[Sequence[Setting]]) -> list[str]:
+    """A folder name for each point: what differs, such as `seed=0_lr=0.01`; numbered where that is not enough."""
+    words = [{setting.path: _word(setting.value) for setting in point} for point in points]
+    varying = [path for path in words[0] if len({word[path] for word in words}) > 1] or list(words[0])
+    short = {path: path.rsplit(".", 1)[-1] for path in varying}
+    tails = list(short.values())
+    keys = {path: tail if tails.count(tail) == 1 else path for path, tail in short.items()}
+    bare = ["_".join(f"{_safe(keys[path])}={word[path]}" for path in varying)[:120] for word in words]
+    return [name if bare.count(name) == 1 else f"{name}_{bare[:index].count(name)}" for index, name in enumerate(bare)]
+
+
+def _word(value: Node) -> str:
+    """A swept value in a file's name."""
+    held = plain(value)
+    return _safe(_spelt(held))[:40] or "empty"
+
+
+def _spelt(held: Any) -> str:
+    if isinstance(held, Mapping):
+        rest = [f"{key}-{_spelt(one)}" for key, one in held.items() if key != "use"]
+        return "-".join([str(held["use"]), *rest] if "use" in held else rest)
+    if isinstance(held, list):
+        return "-".join(map(_spelt, held))
+    return (
+        {True: "true", False: "false", None: "null"}.get(held, str(held))
+        if isinstance(held, bool | None)
+        else str(held)
+    )
+
+
+def _safe(text: str) -> str:
+    return _UNSAFE.sub("-", text).strip("-") if text not in (".", "..") else "dots"

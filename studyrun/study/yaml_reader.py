@@ -1,0 +1,250 @@
+"""YAML text to a tree with line numbers. It never builds objects, and every fault of the text has its place.
+
+PyYAML scans and parses; its events are put together here, since its own constructor takes `no` for a boolean, `1e-3`
+for a text and the last of two equal keys for the only one. Bounds on size, depth and expanded aliases keep any file's
+reading well under a second.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, shortened
+from studyrun.study.yaml_scalars import resolve
+
+MAX_BYTES = 200_000
+MAX_DEPTH = 40
+MAX_NODES = 50_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+class _UnreadableError(Exception):
+    """The text ends being YAML here; the fault has been noted."""
+
+
+def shown(path: Path) -> str:
+    """The path as messages show it: relative to the working directory where it lies inside."""
+    absolute = Path(os.path.abspath(path))
+    try:
+        return str(absolute.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def read(path: Path, faults: Faults) -> Block | None:
+    """Read a study file. Without a tree to go on with, return None; the reasons are in `faults`."""
+    file = shown(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        faults.add(Origin(file), "", f"cannot be read: {reason}; a study is a YAML file")
+        return None
+    if len(raw) > MAX_BYTES:
+        faults.add(Origin(file), "", f"is larger than {MAX_BYTES:,} bytes; no study file is")
+        return None
+    text = _decoded(raw, file, faults)
+    return None if text is None else parse_study(text, file, faults)
+
+
+def parse_study(text: str, file: str, faults: Faults) -> Block | None:
+    """The tree of a study file's text, which must be one block."""
+    top = parse(text, Origin(file, 1, 1), faults)
+    if top is None or isinstance(top, Block):
+        return top
+    empty = isinstance(top, Scalar) and top.value is None
+    found = "the file is empty" if empty else f"the file is {'a list' if isinstance(top, Items) else 'a single value'}"
+    faults.add(top.origin, "", f"{found}; a study is a block of keys such as `model: mlp`")
+    return None
+
+
+def parse(text: str, start: Origin, faults: Faults) -> Node | None:
+    """The tree of any YAML text. With `start` at line 0 (an override), everything gets that very origin."""
+    reader = _Reader(text, start, faults)
+    try:
+        return reader.document()
+    except _UnreadableError:
+        return None
+
+
+def _decoded(raw: bytes, file: str, faults: Faults) -> str | None:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8", "replace")
+        line, column = _place(before, len(before))
+        faults.add(
+            Origin(file, line, column), "", f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        )
+        return None
+
+
+def _place(text: str, index: int) -> tuple[int, int]:
+    """Line and column, both from 1, of a character."""
+    before = text[:index]
+    return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
+
+
+class _Reader:
+    """Puts PyYAML's events together, in one pass."""
+
+    def __init__(self, text: str, start: Origin, faults: Faults) -> None:
+        self.text = text
+        self.start = start
+        self.faults = faults
+        self.anchors: dict[str, tuple[Node, int] | None] = {}
+        self.nodes = 0
+        self.events = self._scan()
+
+    def document(self) -> Node:
+        """The one document of the text; null if there is none."""
+        event = self._next()
+        while isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent):
+            event = self._next()
+        if isinstance(event, yaml.StreamEndEvent):
+            return Scalar(None, self.start)
+        top = self._node(event, (), 0)
+        self._next()
+        if isinstance(after := self._next(), yaml.DocumentStartEvent):
+            self._fail(after, (), "a second document starts here; a study file holds one")
+        return top
+
+    def _scan(self) -> Iterator[Any]:
+        """PyYAML's events; whatever goes wrong inside it becomes one fault."""
+        try:
+            yield from yaml.parse(self.text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            self.faults.add(self._origin(mark), "", f"not readable as YAML: {_explained(error)}")
+        except yaml.reader.ReaderError as error:
+            line, column = _place(self.text, int(error.position))
+            message = f"the character {error.character!r} is not allowed in YAML"
+            self.faults.add(self._at(line, column), "", message)
+        except (ValueError, OverflowError, RecursionError) as error:
+            # PyYAML leaves a few of Python's own errors uncaught, such as chr() of an escape beyond Unicode.
+            self.faults.add(self.start, "", f"not readable as YAML: {error}")
+        else:
+            return
+        raise _UnreadableError
+
+    def _next(self) -> Any:
+        return next(self.events)
+
+    def _at(self, line: int, column: int) -> Origin:
+        return Origin(self.start.file, line, column) if self.start.line else self.start
+
+    def _origin(self, mark: Any) -> Origin:
+        return self._at(mark.line + 1, mark.column + 1) if mark else self.start
+
+    def _fail(self, event: Any, path: tuple[str, ...], message: str) -> None:
+        self.faults.add(self._origin(event.start_mark), path, message)
+        raise _UnreadableError
+
+    def _node(self, event: Any, path: tuple[str, ...], depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            self._fail(event, path[:3], f"is nested more than {MAX_DEPTH} deep; no study is")
+        before = self.nodes
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self._fail(
+                event, path, f"more than {MAX_NODES:,} values, aliases counted as often as used; no study needs them"
+            )
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, path)
+        if event.anchor:
+            self.anchors[event.anchor] = None
+        node = self._made(event, path, depth)
+        if event.anchor:
+            self.anchors[event.anchor] = (node, self.nodes - before)
+        return node
+
+    def _made(self, event: Any, path: tuple[str, ...], depth: int) -> Node:
+        origin = self._origin(event.start_mark)
+        if event.tag is not None:
+            tag = shortened(event.tag)
+            self.faults.add_unreadable(
+                origin, path, f"the tag {tag!r} is not read; write the value alone, quoted for a text"
+            )
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._items(origin, path, depth)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._block(origin, path, depth)
+        return self._scalar(event, origin, path)
+
+    def _alias(self, event: Any, path: tuple[str, ...]) -> Node:
+        if event.anchor not in self.anchors:
+            self._fail(event, path, f"no anchor &{event.anchor} stands before this alias")
+        held = self.anchors[event.anchor]
+        if held is None:
+            self._fail(event, path, f"the alias *{event.anchor} stands inside its own anchor")
+        assert held is not None
+        node, size = held
+        self.nodes += size - 1
+        if self.nodes > MAX_NODES:
+            self._fail(event, path, f"its aliases expand to more than {MAX_NODES:,} values; no study needs them")
+        return node
+
+    def _items(self, origin: Origin, path: tuple[str, ...], depth: int) -> Items:
+        items: list[Node] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, str(len(items))), depth + 1))
+        return Items(tuple(items), origin)
+
+    def _block(self, origin: Origin, path: tuple[str, ...], depth: int) -> Block:
+        entries: dict[str, Node] = {}
+        keys: dict[str, Origin] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            key = self._key(event, path)
+            value = self._node(self._next(), (*path, key), depth + 1)
+            where = self._origin(event.start_mark)
+            if key in entries:
+                first = f"line {keys[key].line}" if keys[key].line else "before"
+                self.faults.add(where, (*path, key), f"the key {key!r} stands twice, first on {first}; keep one")
+            else:
+                entries[key], keys[key] = value, where
+        return Block(entries, keys, origin)
+
+    def _key(self, event: Any, path: tuple[str, ...]) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            self._fail(event, path, "a key must be a word; quote a text that begins with a bracket or a star")
+        if event.tag is not None:
+            self._fail(event, path, "a key with a tag is not read; a key is a word alone")
+        if event.value == "<<" and event.style is None:
+            self._fail(event, path, "merge keys (<<) are not read; use `profiles` or `extends`")
+        key = str(event.value)
+        if not key or _CONTROL.search(key):
+            self._fail(event, path, "a key must be a word; this one is empty or holds a control character")
+        return key
+
+    def _scalar(self, event: Any, origin: Origin, path: tuple[str, ...]) -> Scalar:
+        text = str(event.value)
+        if _CONTROL.search(text):
+            self.faults.add_unreadable(origin, path, "holds a control character, which no text of a study may")
+        if event.style is not None:
+            return Scalar(text, origin)
+        try:
+            return Scalar(resolve(text), origin)
+        except ValueError as error:
+            self.faults.add_unreadable(origin, path, str(error))
+            return Scalar(text, origin)
+
+
+def _explained(error: yaml.MarkedYAMLError) -> str:
+    """PyYAML's problem, with what would be right where that is known."""
+    problem = f"{error.context}, {error.problem}" if error.context else str(error.problem)
+    if r"'\t'" in problem:
+        return f"{problem}; indent with spaces, not tabs"
+    if "mapping values are not allowed here" in problem:
+        return f"{problem}; quote a text that holds ': ', and check the indentation above"
+    if "could not find expected ':'" in problem:
+        return f"{problem}; a key is followed by ': ' and its value"
+    if "expected <block end>" in problem:
+        return f"{problem}; lines of one block start in the same column"
+    return problem
