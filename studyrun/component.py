@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from studyrun.curvature import Eigenpairs, SymmetricOperator
     from studyrun.trace.channel import Channel
-    from studyrun.trace.ensemble import Ensemble, Series
+    from studyrun.trace.ensemble import Ensemble
+    from studyrun.trace.series import Series
 
 Carry = Any  # tensors, numbers, texts, and lists and dicts of them: what a checkpoint holds without pickled code
 Reading = Mapping[str, Any]  # channel name to a number, numpy array or tensor of the channel's shape
 SplitName = Literal["train", "test"]
+Along = Literal["time", "step"]
 Purpose = Literal["init", "order", "subset", "probe"]
 
 
@@ -185,13 +187,33 @@ class Optimizer(Component):
 class Context(Protocol):
     """What stands for a whole arm: sizes, names, the components that probes and triggers may ask."""
 
-    data: Data
-    grouping: Grouping | None
-    parameter_shapes: Mapping[str, tuple[int, ...]]
-    loss: Loss
-    optimizer: Optimizer
-    dtype: torch.dtype
-    device: torch.device
+    @property
+    def data(self) -> Data:
+        """The data, on the study's device and in its precision."""
+
+    @property
+    def grouping(self) -> Grouping | None:
+        """The groups with their examples, or None where the study has none."""
+
+    @property
+    def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Parameter names and shapes, in the order of flat vectors."""
+
+    @property
+    def loss(self) -> Loss:
+        """The loss of this arm."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer of this arm."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The study's precision."""
+
+    @property
+    def device(self) -> torch.device:
+        """The study's device."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -208,10 +230,21 @@ class Snapshot(Protocol):
     Tensors handed out are on the study's device and must not be written to; the engine checks.
     """
 
-    step: int
-    time: float
-    context: Context
-    parameters: Mapping[str, Tensor]
+    @property
+    def step(self) -> int:
+        """The step: the state is θ_step."""
+
+    @property
+    def time(self) -> float:
+        """The effective time Σ η of the steps taken."""
+
+    @property
+    def context(self) -> Context:
+        """What stands for the whole arm."""
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The parameters by name, without gradient."""
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh generator for this step and purpose, on the CPU. The only randomness a probe may use."""
@@ -244,10 +277,8 @@ class Snapshot(Protocol):
     def eigenpairs(self, k: int, tolerance: float) -> Eigenpairs:
         """The k algebraically largest eigenpairs of the Hessian: one solve a step, at the tightest tolerance due."""
 
-    def objective(
-        self, inputs: Tensor, targets: Tensor
-    ) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        """The per-example losses (n,) of other examples as a differentiable function of the parameters."""
+    def per_example(self, parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """The losses (n,) of any examples, differentiable in `parameters` (in the model's order)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +320,17 @@ class Probe(Component):
 class Moment(Protocol):
     """One step as triggers see it, after its probes."""
 
-    step: int
-    time: float
-    context: Context
+    @property
+    def step(self) -> int:
+        """The step."""
+
+    @property
+    def time(self) -> float:
+        """The effective time Σ η of the steps taken."""
+
+    @property
+    def context(self) -> Context:
+        """What stands for the whole arm."""
 
     @property
     def train_loss(self) -> float:
@@ -326,7 +365,6 @@ class Trigger(Component):
 
     def check_context(self, context: Context, channels: Mapping[str, Mapping[str, Channel]]) -> None:
         """Raise `ComponentError` if this trigger can never work here; `channels` is by probe label and name."""
-        return None
 
     def start(self) -> Carry:
         """Return the carry for the first check."""
@@ -335,6 +373,10 @@ class Trigger(Component):
     @abstractmethod
     def check(self, moment: Moment, carry: Carry) -> tuple[Firing | None, Carry]:
         """Return why the trigger fires at this step, or None, and the next carry."""
+
+    def unfired(self, carry: Carry) -> str:
+        """Say what was seen instead, for a branch that never started."""
+        return "its condition was never met"
 
 
 # --- report ---------------------------------------------------------------------------------------------------------
@@ -352,13 +394,41 @@ class Canvas(Protocol):
     def line_style(self, arm: str) -> str:
         """Return the line style of an arm: solid for the trunk."""
 
-    def line(self, axes: Axes, series: Series, *, label: str, color: str, style: str = "-") -> None:
-        """Draw a series: its median as a line, its spread over seeds as a band; its numbers go to the CSV."""
+    def line(
+        self, axes: Axes, series: Series, *, label: str, color: str, style: str = "-", arm: str | None = None
+    ) -> None:
+        """Draw a series: its median as a line, its spread over seeds as a band; its numbers go to the CSV.
+
+        With `arm`, the line belongs to that arm and `label` names something else, a group say: the line takes the
+        arm's style, and the legend explains labels by colour and arms by style.
+        """
+
+    def share_y(self, axes: Sequence[Axes], scale: str = "auto") -> None:
+        """Give axes one y scale, so that their heights compare: log, linear, or auto: log if every line is positive."""
+
+    def mark(
+        self,
+        axes: Axes | Sequence[Axes],
+        at: float,
+        label: str,
+        *,
+        color: str = "#6E6E6E",
+        level: bool = False,
+        span: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw a labelled line at the moment x = `at` through all the axes, or with `level` at the height y = `at`.
+
+        `span` is where a moment lies over seeds, or the part of the x axis that a level stands for. Labels stand in
+        the margins, kept clear of one another.
+        """
+
+    def mark_forks(self, axes: Axes | Sequence[Axes], ensemble: Ensemble, *, along: Along = "time") -> str:
+        """Mark where arms fork and meet their own thresholds (t*, t**); return that in words, for the caption."""
 
     def table(self, name: str, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
         """Add columns of equal length to the figure's CSV, for what is drawn by other means than `line`."""
 
-    def draw_channel(self, ensemble: Ensemble, probe: str, channel: str) -> None:
+    def draw_channel(self, ensemble: Ensemble, probe: str, channel: str, *, along: Along = "time") -> None:
         """Draw any channel by its dimensions: a line per arm, per arm and label, or quantiles of many."""
 
     @property
@@ -371,12 +441,12 @@ class Figure(Component):
 
     @abstractmethod
     def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
-        """Draw and return the caption: what is shown, in words. Raises `NothingToDrawError` if its channels are missing."""
+        """Draw, and return the caption. Raises `NothingToDrawError` if the channels it needs were not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim decided: whether it holds (None: cannot be decided), its statistic, an interval, in words, how many runs."""
+    """A claim decided: does it hold (None: undecidable), its statistic, an interval, in words, over how many runs."""
 
     holds: bool | None
     statistic: float | None

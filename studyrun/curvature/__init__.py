@@ -5,6 +5,7 @@ from studyrun.curvature.flat import PerExampleLoss, flatten, unflatten
 from studyrun.curvature.gradients import gradient, group_gradients, losses
 from studyrun.curvature.hessian import HessianOperator
 from studyrun.curvature.operators import DenseOperator, SymmetricOperator
+from studyrun.curvature.stability import adam_threshold, momentum_threshold
 
 __all__ = [
     "DenseOperator",
@@ -12,10 +13,12 @@ __all__ = [
     "HessianOperator",
     "PerExampleLoss",
     "SymmetricOperator",
+    "adam_threshold",
     "flatten",
     "gradient",
     "group_gradients",
     "losses",
+    "momentum_threshold",
     "top_eigenpairs",
     "unflatten",
 ]

@@ -35,6 +35,11 @@ class Eigenpairs:
     block: Float[Tensor, "p m"]
     doubt: float = 0.0
 
+    def first(self, k: int) -> Eigenpairs:
+        """The first k of these pairs."""
+        parts = (self.values[:k], self.vectors[:, :k], self.residuals[:k], self.converged[:k])
+        return Eigenpairs(*parts, self.products, self.block, self.doubt)
+
 
 def top_eigenpairs(
     operator: SymmetricOperator,

@@ -1,0 +1,195 @@
+"""One arm: step, measure, ask the triggers, end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+
+import numpy as np
+from torch import Tensor
+
+from studyrun.component import Carry, Context, Firing
+from studyrun.engine.guard import MarkGuard
+from studyrun.engine.ledger import Ledger
+from studyrun.engine.measuring import Readings, due_at, joint_request, measure
+from studyrun.engine.recorder import Recorder
+from studyrun.engine.snapshot import LiveSnapshot
+from studyrun.engine.state import ArmState
+from studyrun.engine.trainer import Trainer
+from studyrun.study.schema import Branch, ProbeEntry, Stop
+from studyrun.trace.channel import Channel
+
+ROUNDING = 1e-9  # Σ η is a sum of floats: an arm must not take a step more because it rounds down
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an arm ended: complete, diverged or interrupted, and why in words."""
+
+    state: str
+    reason: str
+
+
+class LiveMoment:
+    """Implements the contract `studyrun.component.Moment`."""
+
+    def __init__(self, snapshot: LiveSnapshot, readings: Readings, channels: Mapping[str, tuple[Channel, ...]]) -> None:
+        self.snapshot, self.readings, self._channels = snapshot, readings, channels
+        self.step, self.time = snapshot.step, snapshot.time
+
+    @property
+    def context(self) -> Context:
+        """What stands for the whole arm."""
+        return self.snapshot.context
+
+    @property
+    def train_loss(self) -> float:
+        """The mean training loss."""
+        return self.snapshot.train_loss
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the probes."""
+        return tuple(self._channels)
+
+    def reading(self, label: str) -> Mapping[str, np.ndarray] | None:
+        """What the probe recorded at this step, or None."""
+        return self.readings.get(label)
+
+    def channels(self, label: str) -> Mapping[str, Channel]:
+        """The probe's channels by name."""
+        return {channel.name: channel for channel in self._channels[label]}
+
+
+@dataclass
+class Arm:
+    """One training trajectory, from a state to its end.
+
+    `fork` is called with a branch, why it starts, and the state it starts from; `checkpoint` at the beginning of each
+    step, with a function that gives the state. `stopping` says whether somebody asked the run to stop.
+    """
+
+    name: str
+    trainer: Trainer
+    probes: Sequence[ProbeEntry]
+    channels: Mapping[str, tuple[Channel, ...]]
+    branches: Sequence[Branch]
+    stop: Stop
+    recorder: Recorder
+    ledger: Ledger
+    fork: Callable[[Branch, Firing, ArmState], None]
+    checkpoint: Callable[[int, Callable[[], ArmState]], None]
+    stopping: Callable[[], bool]
+    update: Callable[[int, float, str], None]
+    carries: dict[str, Carry] = field(default_factory=dict)
+    triggers: dict[str, Carry] = field(default_factory=dict)
+    spectral: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.guard = MarkGuard({}, self.trainer.problem.device)
+
+    def start(self) -> None:
+        """Give every probe and trigger its first carry, unless it has one from a parent or a checkpoint."""
+        for entry in self.probes:
+            if entry.label not in self.carries:
+                self.carries[entry.label] = entry.probe.start(self.trainer.problem)
+        for branch in self.branches:
+            self.triggers.setdefault(branch.name, branch.trigger.start())
+        if self.stop.when is not None:
+            self.triggers.setdefault("stop", self.stop.when.start())
+
+    def load(self, state: ArmState) -> bool:
+        """Take over a state; False if the optimizer's part was left out because its class changed."""
+        self.carries, self.triggers = dict(state.carries), dict(state.triggers)
+        self.spectral = state.spectral
+        return self.trainer.load(state)
+
+    def state(self) -> ArmState:
+        """The state as this step began."""
+        return replace(self.trainer.save(), carries=self.carries, triggers=self.triggers, spectral=self.spectral)
+
+    def run(self) -> Ending:
+        """Go on to the end."""
+        while (ending := self._step()) is None:
+            pass
+        return ending
+
+    def _step(self) -> Ending | None:
+        trainer = self.trainer
+        trainer.begin()
+        self.checkpoint(trainer.step, self.state)
+        if self.stopping():
+            return Ending("interrupted", f"asked to stop at step {trainer.step}")
+        with self.ledger.bill("training"):
+            taken = trainer.evaluate()
+            loss = taken.mean
+        if not isfinite(loss):
+            return Ending("diverged", f"the training loss is {loss} at step {trainer.step}")
+        ending = self._measure_and_ask(loss)
+        if ending is None:
+            with self.ledger.bill("training"):
+                trainer.advance()
+        return ending
+
+    def _measure_and_ask(self, loss: float) -> Ending | None:
+        trainer = self.trainer
+        due = due_at(self.probes, trainer.step)
+        snapshot = LiveSnapshot(
+            trainer.problem,
+            step=trainer.step,
+            time=trainer.time,
+            taken=trainer.full_pass,
+            spectral=self.spectral,
+            request=joint_request(due),
+            ledger=self.ledger,
+        )
+        self.guard.tensors = trainer.watched() if due else {}
+        readings, carries = measure(due, snapshot, self.carries, self.recorder, self.guard, self.ledger)
+        moment = LiveMoment(snapshot, readings, self.channels)
+        self._ask_branches(moment)
+        ending = self._ended(moment)
+        self.carries, self.spectral = carries, snapshot.spectral
+        self.update(trainer.step, self._fraction(), f"loss {loss:.4g}")
+        snapshot.release()
+        return ending
+
+    def _ask_branches(self, moment: LiveMoment) -> None:
+        """Fork every branch whose trigger fires. Its state is this step's beginning: carries as they were then."""
+        for branch in self.branches:
+            if branch.name not in self.triggers:
+                continue
+            firing, carry = branch.trigger.check(moment, self.triggers[branch.name])
+            if firing is None:
+                self.triggers = {**self.triggers, branch.name: carry}
+                continue
+            self.fork(branch, firing, replace(self.state(), triggers={}))
+            self.triggers = {name: kept for name, kept in self.triggers.items() if name != branch.name}
+
+    def _ended(self, moment: LiveMoment) -> Ending | None:
+        stop, step, time = self.stop, self.trainer.step, self.trainer.time
+        if stop.loss_below is not None and self._loss_known() and moment.train_loss < stop.loss_below:
+            return Ending("complete", f"training loss {moment.train_loss:.6g} < {stop.loss_below:.6g}")
+        if stop.when is not None:
+            firing, carry = stop.when.check(moment, self.triggers["stop"])
+            self.triggers = {**self.triggers, "stop": carry}
+            if firing is not None:
+                return Ending("complete", firing.reason)
+        if stop.steps is not None and step >= stop.steps:
+            return Ending("complete", f"step {step} was reached")
+        if stop.time is not None and time >= stop.time * (1 - ROUNDING):
+            return Ending("complete", f"effective time {time:.6g} was reached")
+        return None
+
+    def _loss_known(self) -> bool:
+        """Whether the full training loss is looked at now: every step, or once an epoch under mini-batches."""
+        return self.trainer.full_batch or self.trainer.step % self.trainer.steps_per_epoch == 0
+
+    def _fraction(self) -> float:
+        """How far the arm has come, by whichever of its limits is nearest."""
+        stop = self.stop
+        parts = [
+            self.trainer.step / stop.steps if stop.steps else 0.0,
+            self.trainer.time / stop.time if stop.time else 0.0,
+        ]
+        return min(1.0, max(parts))

@@ -1,0 +1,69 @@
+"""What the trace says of an arm beside its channels: where it forked, its threshold, what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from studyrun.engine.ledger import Ledger
+from studyrun.study.schema import Branch, ProbeEntry, Study
+from studyrun.trace.writer import TraceWriter
+
+
+def arm_attributes(study: Study, branch: Branch | None, fork_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """What is known of an arm as it starts; `fork_of` reads the fork that a branch starts from."""
+    threshold = study.optimizer.threshold()
+    attributes: dict[str, Any] = {
+        "parent": "",
+        "fork_step": 0,
+        "fork_time": 0.0,
+        "optimizer": study.names.get("optimizer", ""),
+        "learning_rate": study.optimizer.lr,
+        "threshold": threshold.value if threshold else float("nan"),
+        "threshold_quantity": threshold.quantity if threshold else "",
+        "steps": 0,
+        "seconds": 0.0,
+    }
+    if branch is not None:
+        fork = fork_of(branch.name)
+        state = fork["state"]
+        attributes |= {"parent": branch.parent, "fork_step": state["step"], "fork_time": state["time"]}
+        attributes |= {"trigger": fork["reason"], "trigger_value": fork["value"]}
+        attributes |= {"trigger_threshold": fork["threshold"], "set": json.dumps(dict(branch.overrides))}
+    return attributes
+
+
+def probe_attributes(entry: ProbeEntry) -> dict[str, Any]:
+    """What a probe's group says of its component."""
+    docstring = (type(entry.probe).__doc__ or "").strip()
+    return {
+        "label": entry.label,
+        "component": entry.use,
+        "description": docstring.splitlines()[0] if docstring else "",
+        "cites": "\n".join(entry.probe.cites),
+        "figures": "\n".join(entry.probe.figures),
+    }
+
+
+def write_costs(writer: TraceWriter, arm: str, costs: Ledger) -> None:
+    """Set what the arm has cost so far, resumed stretches included."""
+    shared: dict[str, float] = {}
+    products: dict[str, int] = {}
+    for account, seconds in costs.seconds.items():
+        label = account.removeprefix("probe ")
+        if account == label:
+            shared[account] = round(seconds, 6)
+            products[account] = costs.products[account]
+        else:
+            found = {"seconds": seconds, "calls": costs.calls[account], "matvecs": costs.products[account]}
+            writer.set_probe(arm, label, **found)
+    training = shared.pop("training", 0.0)
+    products.pop("training", None)
+    writer.set_arm(
+        arm,
+        seconds=sum(costs.seconds.values()),
+        training_seconds=training,
+        shared_seconds=json.dumps(shared),
+        shared_matvecs=json.dumps(products),
+    )

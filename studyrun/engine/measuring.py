@@ -1,0 +1,66 @@
+"""Taking the measurements that are due at one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from studyrun.component import Carry, EigenpairRequest
+from studyrun.engine.guard import MarkGuard
+from studyrun.engine.ledger import Ledger
+from studyrun.engine.recorder import Recorder
+from studyrun.engine.snapshot import LiveSnapshot
+from studyrun.errors import ProbeError, StudyrunError
+from studyrun.study.schema import ProbeEntry
+
+Readings = dict[str, dict[str, np.ndarray]]
+
+
+def due_at(probes: Sequence[ProbeEntry], step: int) -> list[ProbeEntry]:
+    """The probes whose schedule names this step."""
+    return [entry for entry in probes if entry.schedule.due(step)]
+
+
+def joint_request(entries: Sequence[ProbeEntry]) -> EigenpairRequest | None:
+    """The one eigenpair solve that serves all of these probes, or None if none needs it."""
+    requests = [request for entry in entries if (request := entry.probe.eigenpair_request())]
+    if not requests:
+        return None
+    return EigenpairRequest(max(r.k for r in requests), min(r.tolerance for r in requests))
+
+
+def measure(
+    entries: Sequence[ProbeEntry],
+    snapshot: LiveSnapshot,
+    carries: Mapping[str, Carry],
+    recorder: Recorder,
+    guard: MarkGuard,
+    ledger: Ledger,
+) -> tuple[Readings, dict[str, Carry]]:
+    """Let each entry measure and record it. Raises `ProbeError` that names the probe, whatever went wrong in it."""
+    readings: Readings = {}
+    after = dict(carries)
+    for entry in entries:
+        with guard.around(entry.label), ledger.bill(f"probe {entry.label}"):
+            reading, after[entry.label] = _one(entry, snapshot, carries.get(entry.label))
+        readings[entry.label] = recorder.record(entry, snapshot.step, snapshot.time, reading)
+        if "matvecs" in readings[entry.label]:
+            ledger.products[f"probe {entry.label}"] += int(readings[entry.label]["matvecs"].sum())
+    return readings, after
+
+
+def _one(entry: ProbeEntry, snapshot: LiveSnapshot, carry: Carry) -> tuple[Mapping[str, Any], Carry]:
+    try:
+        result = entry.probe.measure(snapshot, carry)
+    except StudyrunError as error:
+        raise ProbeError(f"probe {entry.label!r} at step {snapshot.step}: {error}") from error
+    except Exception as error:
+        kind = type(error).__name__
+        raise ProbeError(
+            f"probe {entry.label!r} ({entry.use}) failed at step {snapshot.step}: {kind}: {error}"
+        ) from error
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ProbeError(f"probe {entry.label!r} must return (reading, carry), not {type(result).__name__}")
+    return result

@@ -1,0 +1,71 @@
+"""Forward and backward passes over examples, in chunks of bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from studyrun.component import Split
+from studyrun.engine.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A forward and backward pass: losses (n,), which examples are right (n,) or None, and the mean loss's gradient."""
+
+    losses: Tensor
+    correct: Tensor | None
+    gradient: tuple[Tensor, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean loss, summed in float64."""
+        return float(self.losses.double().mean())
+
+
+def training_pass(problem: Problem, split: Split) -> Pass:
+    """Run the model in training mode over `split` once; cost: one gradient evaluation.
+
+    The mean over all examples is the sum over chunks of each chunk's sum / n, so that unequal chunks weigh right.
+    """
+    parameters = tuple(problem.model.parameters())
+    losses, correct, total = [], [], None
+    for chunk in problem.chunks(len(split)):
+        piece = split.take(chunk)
+        outputs = problem.model(piece.inputs)
+        each = problem.loss.per_example(outputs, piece.targets)
+        gradient = torch.autograd.grad(each.sum() / len(split), parameters, materialize_grads=True)
+        total = gradient if total is None else tuple(a.add_(b) for a, b in zip(total, gradient, strict=True))
+        losses.append(each.detach())
+        correct.append(problem.loss.correct(outputs.detach(), piece.targets))
+    assert total is not None, "a data set without examples is refused when it is loaded"
+    return Pass(_joined(losses), _joined_or_none(correct), total)
+
+
+def forward_pass(problem: Problem, split: Split) -> tuple[Tensor, Tensor | None]:
+    """Return losses (n,) and correctness (n,) of `split` in evaluation mode, without gradients."""
+    losses, correct = [], []
+    with problem.evaluation():
+        for chunk in problem.chunks(len(split)):
+            piece = split.take(chunk)
+            outputs = problem.model(piece.inputs)
+            losses.append(problem.loss.per_example(outputs, piece.targets))
+            correct.append(problem.loss.correct(outputs, piece.targets))
+    return _joined(losses), _joined_or_none(correct)
+
+
+def outputs_pass(problem: Problem, inputs: Tensor) -> Tensor:
+    """Return the model's outputs on any inputs in evaluation mode, without gradients."""
+    with problem.evaluation():
+        return _joined([problem.model(inputs[chunk]) for chunk in problem.chunks(len(inputs))])
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _joined_or_none(pieces: list[Tensor | None]) -> Tensor | None:
+    known = [piece for piece in pieces if piece is not None]
+    return _joined(known) if known else None

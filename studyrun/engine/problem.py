@@ -1,0 +1,166 @@
+"""What stands still while an arm trains: data, model architecture, loss, optimizer options, groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from studyrun.component import Data, Grouping, Loss, Optimizer, Split
+from studyrun.engine.random_state import seeded
+from studyrun.errors import ProbeError, StudyrunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from studyrun.study.schema import Study
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The fixed part of an arm. `model` is the one module that all arms of a run load their parameters into."""
+
+    study: Study
+    data: Data
+    grouping: Grouping | None
+    model: nn.Module
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that is minimised."""
+        return self.study.loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer's options."""
+        return self.study.optimizer
+
+    @property
+    def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Parameter names and shapes, in the model's order, which is also the order of flat vectors."""
+        return {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters p."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups."""
+        if self.grouping is None:
+            raise ProbeError("this probe follows groups of examples; add a `groups:` block to the study")
+        return tuple(self.grouping.members)
+
+    def split(self, name: str) -> Split:
+        """The train or test split. Raises `ProbeError` where the data set has no such split."""
+        split = self.data.train if name == "train" else self.data.test
+        if split is None:
+            raise ProbeError(f"this data set has no {name} split")
+        return split
+
+    def with_study(self, study: Study) -> Problem:
+        """The same problem under a branch's own loss and optimizer."""
+        return replace(self, study=study)
+
+    def chunks(self, count: int) -> list[slice]:
+        """The chunks in which `count` examples are worked through, of near-equal size, at most `chunk_size` each."""
+        pieces = -(-count // self.study.chunk_size)
+        edges = [round(i * count / pieces) for i in range(pieces + 1)] if count else []
+        return [slice(a, b) for a, b in pairwise(edges)]
+
+    def per_example(self, parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """The losses (n,) as a function of the parameters; buffers are left as they are."""
+        names = self.parameter_shapes
+        state: dict[str, Tensor] = dict(zip(names, parameters, strict=True))
+        state |= {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        return self.loss.per_example(functional_call(self.model, state, (inputs,)), targets)
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """The model in evaluation mode, without gradients."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(training)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device a study asks for; `auto` is CUDA where there is one, otherwise the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise StudyrunError(f"device: {name}: this machine has no CUDA device that torch can use; write `device: cpu`")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise StudyrunError(f"device: {name}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+    return device
+
+
+def build_problem(study: Study, data_folder: Path) -> Problem:
+    """Load the data, form the groups, build the model, all on the study's device and in its precision."""
+    device, dtype = choose_device(study.device), getattr(torch, study.precision)
+    data = study.dataset.load(data_folder, seeded(study.seed.subset, "dataset"))
+    grouping = study.groups.form(data, seeded(study.seed.subset, "groups")) if study.groups else None
+    data = grouping.data if grouping else data
+    model = study.model.build(data.example_shape, data.outputs, seeded(study.seed.init, "init"))
+    placed = _place_data(data, dtype, device)
+    return Problem(
+        study=study,
+        data=placed,
+        grouping=_place_grouping(grouping, placed, dtype, device),
+        model=model.to(dtype=dtype, device=device).train(),
+        dtype=dtype,
+        device=device,
+    )
+
+
+def _place_split(split: Split, dtype: torch.dtype, device: torch.device) -> Split:
+    def place(tensor: Tensor) -> Tensor:
+        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None).contiguous()
+
+    return Split(place(split.inputs), place(split.targets))
+
+
+def _place_data(data: Data, dtype: torch.dtype, device: torch.device) -> Data:
+    test = _place_split(data.test, dtype, device) if data.test is not None else None
+    return replace(data, train=_place_split(data.train, dtype, device), test=test)
+
+
+def _place_grouping(grouping: Grouping | None, data: Data, dtype: torch.dtype, device: torch.device) -> Grouping | None:
+    if grouping is None:
+        return None
+    members = {name: indices.to(device) for name, indices in grouping.members.items()}
+    centroids = grouping.centroids
+    return replace(
+        grouping,
+        data=data,
+        members=members,
+        centroids=centroids.to(dtype=dtype, device=device) if centroids is not None else None,
+    )
+
+
+def fingerprint(data: Data) -> dict[str, Any]:
+    """Sizes and SHA-256 of each split's bytes, so that two runs can be seen to have had the same data."""
+    splits = {"train": data.train, "test": data.test}
+    return {name: _fingerprint_split(split) for name, split in splits.items() if split is not None}
+
+
+def _fingerprint_split(split: Split) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for tensor in (split.inputs, split.targets):
+        digest.update(tensor.cpu().numpy().tobytes())
+    return {"examples": len(split), "shape": list(split.inputs.shape[1:]), "sha256": digest.hexdigest()}

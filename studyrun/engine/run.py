@@ -1,0 +1,75 @@
+"""One run of one study: begun in an empty folder, or resumed from its last checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from studyrun.engine import checkpoint as checkpoints
+from studyrun.engine.arms import RunInProgress, RunResult
+from studyrun.engine.events import Journal, Progress, write_atomically
+from studyrun.engine.prepare import Prepared, prepare
+from studyrun.engine.provenance import provenance
+from studyrun.engine.signals import StopRequest
+from studyrun.errors import RunFolderError, StudyrunError
+from studyrun.trace.writer import TraceWriter
+
+__all__ = ["Prepared", "RunResult", "execute", "prepare", "resume"]
+
+
+def execute(prepared: Prepared, folder: Path, command: Sequence[str], progress: Progress) -> RunResult:
+    """Run a prepared study in `folder`, which exists and is empty. Raises what went wrong, with the trace readable."""
+    study = prepared.study
+    facts = provenance(prepared.problem, command)
+    write_atomically(folder / "study.yaml", study.to_yaml())
+    write_atomically(folder / "provenance.json", json.dumps(facts, indent=2) + "\n")
+    git = facts["git"] or {}
+    text = study.to_yaml()
+    with TraceWriter.create(
+        folder / "trace.h5", title=study.title, study=text, git_commit=git.get("commit", "")
+    ) as writer:
+        return _guarded(prepared, folder, progress, writer, None)
+
+
+def resume(prepared: Prepared, folder: Path, progress: Progress) -> RunResult:
+    """Go on with the run in `folder` from its last checkpoint. Raises `RunFolderError` if there is none."""
+    content = _latest(folder)
+    with TraceWriter.resume(folder / "trace.h5") as writer:
+        return _guarded(prepared, folder, progress, writer, content)
+
+
+def _latest(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint that can be read."""
+    try:
+        return checkpoints.load(folder / "checkpoints" / "latest.pt")
+    except RunFolderError as first:
+        try:
+            return checkpoints.load(folder / "checkpoints" / "previous.pt")
+        except RunFolderError:
+            raise RunFolderError(f"{folder} cannot be resumed: {first}") from first
+
+
+def _guarded(
+    prepared: Prepared, folder: Path, progress: Progress, writer: TraceWriter, content: dict[str, Any] | None
+) -> RunResult:
+    """Run with the signals caught, and the status set to `failed` if anything is raised."""
+    stop = StopRequest()
+    running = RunInProgress(prepared, folder, progress, stop)
+    running.journal.set_status(state="running")
+    running.journal.event("run started" if content is None else "run resumed")
+    try:
+        with stop.listening():
+            return running.run(writer, content)
+    except BaseException as error:
+        _note_failure(running.journal, error)
+        raise
+
+
+def _note_failure(journal: Journal, error: BaseException) -> None:
+    state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    with suppress(StudyrunError, OSError):  # a full disk cannot take the note either
+        journal.set_status(state=state, error=str(error))
+        journal.event("run failed", level="error", error=f"{type(error).__name__}: {error}")

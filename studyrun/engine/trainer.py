@@ -1,0 +1,128 @@
+"""The step: which examples, which gradient, where the parameters go. It knows nothing of probes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from studyrun.engine import random_state
+from studyrun.engine.passes import Pass, training_pass
+from studyrun.engine.problem import Problem
+from studyrun.engine.random_state import seeded
+from studyrun.engine.state import ArmState, clone_tensors
+
+
+class Trainer:
+    """The live model and optimizer of one arm, one step at a time.
+
+    `begin` notes what a forward pass may change, `evaluate` computes the step's gradient, `advance` moves.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.step, self.time = problem, 0, 0.0
+        self.optimizer = problem.optimizer.build(problem.model.parameters())
+        self._taken: Pass | None = None
+        self._begun: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {})
+        self._order: tuple[int, Tensor] | None = None
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether every step uses the whole training set."""
+        size = self.problem.optimizer.examples_per_step
+        return size is None or size >= len(self.problem.data.train)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the training set."""
+        size = self.problem.optimizer.examples_per_step or len(self.problem.data.train)
+        return -(-len(self.problem.data.train) // size)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def begin(self) -> None:
+        """Note buffers and random state as this step finds them."""
+        buffers = {name: buffer.clone() for name, buffer in self.problem.model.named_buffers()}
+        self._begun = (buffers, random_state.capture(self.problem.device))
+
+    def evaluate(self) -> Pass:
+        """Compute this step's losses and gradient: over the full training set, or over its mini-batch."""
+        train = self.problem.data.train
+        self._taken = training_pass(self.problem, train if self.full_batch else train.take(self._batch()))
+        return self._taken
+
+    def _batch(self) -> Tensor:
+        """The indices of this step's mini-batch. The order is a function of seed and epoch, so no cursor is needed."""
+        size = self.problem.optimizer.examples_per_step
+        assert size is not None
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            generator = seeded(self.problem.study.seed.order, "order", epoch)
+            order = torch.randperm(len(self.problem.data.train), generator=generator)
+            self._order = (epoch, order.to(self.problem.device))
+        return self._order[1][place * size : (place + 1) * size]
+
+    @property
+    def full_pass(self) -> Pass | None:
+        """This step's pass, where it went over the full training set."""
+        return self._taken if self.full_batch else None
+
+    def advance(self) -> None:
+        """Take the step with the gradient of `evaluate`."""
+        assert self._taken is not None, "evaluate comes before advance"
+        for parameter, gradient in zip(self.problem.model.parameters(), self._taken.gradient, strict=True):
+            parameter.grad = gradient
+        self.time += self.lr
+        self.optimizer.step()
+        self.step += 1
+        self._taken = None
+
+    def watched(self) -> dict[str, Tensor]:
+        """Every tensor that a measurement could spoil: parameters, buffers, optimizer state, gradient, data."""
+        train, test = self.problem.data.train, self.problem.data.test
+        found = {f"parameter {name}": parameter.detach() for name, parameter in self.problem.model.named_parameters()}
+        found |= {f"buffer {name}": buffer for name, buffer in self.problem.model.named_buffers()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer {key} {index}": value for key, value in state.items() if isinstance(value, Tensor)}
+        if self._taken is not None:
+            found |= {f"gradient {index}": gradient for index, gradient in enumerate(self._taken.gradient)}
+            found["training losses"] = self._taken.losses
+        for name, split in (("train", train), ("test", test)):
+            if split is not None:
+                found |= {f"{name} inputs": split.inputs, f"{name} targets": split.targets}
+        return found
+
+    def save(self) -> ArmState:
+        """The state as this step began, in copies."""
+        buffers, random = self._begun
+        return ArmState(
+            step=self.step,
+            time=self.time,
+            parameters=clone_tensors({n: p.detach() for n, p in self.problem.model.named_parameters()}),
+            buffers=clone_tensors(buffers),
+            optimizer=clone_tensors(self.optimizer.state_dict()["state"]),
+            optimizer_class=type(self.optimizer).__name__,
+            random=random,
+        )
+
+    def load(self, state: ArmState) -> bool:
+        """Take over a state; returns False if the optimizer's part was left out because its class has changed.
+
+        Hyperparameters stay those of this arm's own optimizer: they are what a branch sets.
+        """
+        self.step, self.time = state.step, state.time
+        with torch.no_grad():
+            for name, parameter in self.problem.model.named_parameters():
+                parameter.copy_(state.parameters[name])
+            for name, buffer in self.problem.model.named_buffers():
+                buffer.copy_(state.buffers[name])
+        random_state.restore(state.random, self.problem.device)
+        fits = state.optimizer_class == type(self.optimizer).__name__
+        if fits:
+            own = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": clone_tensors(state.optimizer), "param_groups": own})
+        return fits
