@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi, sqrt
 
 import torch
@@ -34,6 +34,18 @@ class Eigenpairs:
     products: int
     block: Float[Tensor, "p m"]
     doubt: float = 0.0
+
+    def first(self, k: int) -> Eigenpairs:
+        """Return the k largest of these, with the same evidence and the same warm start."""
+        if not 1 <= k <= len(self.values):
+            raise ValueError(f"there are {len(self.values)} eigenpairs here, not {k}")
+        return replace(
+            self,
+            values=self.values[:k],
+            vectors=self.vectors[:, :k],
+            residuals=self.residuals[:k],
+            converged=self.converged[:k],
+        )
 
     def first(self, k: int) -> Eigenpairs:
         """The first k of these pairs."""

@@ -25,7 +25,7 @@ class HessianOperator(SymmetricOperator):
     not depend on `chunk_size` beyond rounding, provided an example's loss does not depend on its neighbours.
 
     `parameters` are neither copied nor marked: they gain no `grad`, and must keep their values while this is in use.
-    Attention runs on PyTorch's math backend, the one that can be differentiated twice. `close` frees the graphs.
+    Attention runs on PyTorch's math backend, the one that can be differentiated twice. `release` frees the graphs.
     Raises ValueError where there are no examples, where the loss has the wrong shape, and, under
     `check_deterministic`, where it gives different values for the same input (dropout, say): such a loss has no Hessian.
     """
@@ -55,7 +55,7 @@ class HessianOperator(SymmetricOperator):
         if check_deterministic:
             self._check_deterministic()
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Free the kept graphs; a later product builds them again."""
         self._graphs.clear()
 
@@ -65,7 +65,7 @@ class HessianOperator(SymmetricOperator):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.release()
 
     def _apply(self, vector: Tensor) -> Tensor:
         return self._apply_block(vector[:, None])[:, 0]
