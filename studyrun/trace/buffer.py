@@ -81,7 +81,11 @@ class ProbeBuffer:
         return sum(array.nbytes + _ROW_OVERHEAD for array in row)
 
     def slab(self, name: str) -> np.ndarray:
-        """All waiting rows of one channel, shape (rows, ...)."""
+        """All waiting rows of one channel, of `step` or of `time`, shape (rows, ...)."""
+        if name == "step":
+            return np.array(self.steps, dtype="int64")
+        if name == "time":
+            return np.array(self.times, dtype="float64")
         channel = self.channels[name]
         slab = np.empty((len(self), *channel.shape), dtype=channel.dtype)
         for place, array in enumerate(self.rows[name]):

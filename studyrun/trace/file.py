@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.02  # seconds, doubled at each attempt: a flush takes some milliseconds
+_HIDDEN = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
 _BUSY = 5.0  # seconds since the last write within which a fault may be a flush under way
 
 
@@ -49,8 +50,7 @@ def check_format(path: Path, file: h5py.File) -> None:
 
 def read_attributes(target: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     """Attributes as plain Python numbers and texts, without those that only HDF5 needs."""
-    hidden = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
-    return {name: _plain(value) for name, value in target.attrs.items() if name not in hidden}
+    return {name: _plain(target.attrs[name]) for name in target.attrs if name not in _HIDDEN}
 
 
 def _plain(value: Any) -> Any:

@@ -44,9 +44,17 @@ def set_attributes(target: h5py.Group | h5py.Dataset, attributes: Mapping[str, A
 
 
 def chunk_rows(channel: Channel) -> int:
-    """How many steps lie in one chunk: some tens of kilobytes, and at least one step."""
+    """How many steps lie in one chunk: some tens of kilobytes, or one step where chunks are compressed.
+
+    A compressed chunk that grows moves, and its old place is written over: if the process dies there, rows that were
+    safe are lost. With one step to a chunk none is ever written twice.
+    """
     row_bytes = prod(channel.shape) * np.dtype(_disk_dtype(channel)).itemsize
-    return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
+    return 1 if _compressed(channel) else max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
+
+
+def _compressed(channel: Channel) -> bool:
+    return prod(channel.shape) > _WIDE
 
 
 def bytes_needed(channel: Channel, rows: int, more: int) -> int:
@@ -86,7 +94,7 @@ def _make_channel(group: h5py.Group, channel: Channel) -> None:
         _disk_dtype(channel),
         maxshape=(None, *channel.shape),
         chunks=(chunk_rows(channel), *channel.shape),
-        **(compression if prod(channel.shape) > _WIDE else {}),
+        **(compression if _compressed(channel) else {}),
     )
     for axis, name in enumerate(("step", *(dimension.name for dimension in channel.dims))):
         dataset.dims[axis].attach_scale(group[name])
@@ -99,25 +107,18 @@ def _make_channel(group: h5py.Group, channel: Channel) -> None:
     set_attributes(dataset, attributes)
 
 
-def write_rows(group: h5py.Group, rows: int, buffer: ProbeBuffer) -> None:
-    """Put the waiting rows after the first `rows`, dropping any beyond. `step` goes last: it says how many count."""
-    for name in buffer.channels:
-        _write(group[name], rows, buffer.slab(name))
-    _write(group["time"], rows, np.array(buffer.times, dtype="float64"))
-    _write(group["step"], rows, np.array(buffer.steps, dtype="int64"))
+def open_datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """What grows with every row: the channels, then `time`, and `step` last, which says how many rows count."""
+    return {name: group[name] for name in (*channel_names(group), "time", "step")}
 
 
-def _write(dataset: h5py.Dataset, rows: int, slab: np.ndarray) -> None:
-    dataset.resize(rows + len(slab), axis=0)
-    if len(slab):
-        dataset[rows:] = slab.astype(dataset.dtype, copy=False)
-
-
-def cut_rows(group: h5py.Group, rows: int) -> None:
-    """Make every channel `rows` long again, after a write that failed half-way; needs no room on the disk."""
-    for name, dataset in group.items():
-        if name == "step" or not dataset.is_scale:
-            dataset.resize(rows, axis=0)
+def write_rows(datasets: Mapping[str, h5py.Dataset], rows: int, buffer: ProbeBuffer) -> None:
+    """Put the waiting rows after the first `rows`, dropping any beyond."""
+    for name, dataset in datasets.items():
+        slab = buffer.slab(name)
+        dataset.resize(rows + len(slab), axis=0)
+        if len(slab):
+            dataset[rows:] = slab.astype(dataset.dtype, copy=False)
 
 
 def channel_names(group: h5py.Group) -> list[str]:
@@ -127,7 +128,7 @@ def channel_names(group: h5py.Group) -> list[str]:
 
 def whole_rows(group: h5py.Group) -> int:
     """How many rows are complete in every channel."""
-    return min(len(group[name]) for name in (*_COORDINATES, *channel_names(group)))
+    return min(len(dataset) for dataset in open_datasets(group).values())
 
 
 def dimension_names(dataset: h5py.Dataset) -> tuple[str, ...]:

@@ -34,6 +34,17 @@ def give_back(descriptor: int, end: int) -> None:
         os.ftruncate(descriptor, end)
 
 
+def abandon(descriptor: int) -> None:
+    """Turn what is still written through the descriptor away from the file.
+
+    HDF5 cannot be told to forget a write that failed half-way: it tries again whenever something is closed, at exit at
+    the latest, and would mix that with what is whole in the file.
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 def write_error(path: Path, error: Exception) -> RunFolderError:
     """What to tell the user of a write that failed. HDF5 hides the system's error number in its text."""
     if getattr(error, "errno", None) in _NO_ROOM or any(f"errno = {number}," in str(error) for number in _NO_ROOM):

@@ -24,16 +24,20 @@ from studyrun.trace.buffer import ProbeBuffer
 from studyrun.trace.channel import Channel, check_name
 from studyrun.trace.layout import Attribute
 
+_CACHE = 262_144  # bytes of chunks that each open dataset may hold
 _ROOM_FOR_METADATA = 65_536
 _ROOM_FOR_NEW_CHANNEL = 16_384
 
 
 @dataclass(slots=True)
 class _Probe:
-    """One probe of one arm: the rows in the file that count, and what waits."""
+    """One probe of one arm: its datasets once they are made, the rows in the file that count, and what waits.
+
+    The datasets stay open: HDF5 writes a dataset's last chunks when it is closed, and h5py has no way to raise there.
+    """
 
     buffer: ProbeBuffer
-    made: bool = False
+    datasets: Mapping[str, h5py.Dataset] = field(default_factory=dict)
     rows: int = 0
     dirty: bool = True
     attributes: dict[str, Attribute] = field(default_factory=dict)
@@ -124,9 +128,9 @@ class TraceWriter:
 
     def truncate(self, arm: str, from_step: int) -> None:
         """Drop every row with step ≥ `from_step` from all probes of the arm; the file follows at the flush."""
-        for label, probe in self._arm(arm).probes.items():
+        for probe in self._arm(arm).probes.values():
             probe.buffer.truncate(from_step)
-            steps = self._file[f"{arm}/{label}/step"][: probe.rows] if probe.made else np.zeros(0, "int64")
+            steps = probe.datasets["step"][: probe.rows] if probe.datasets else np.zeros(0, "int64")
             probe.rows = int(np.searchsorted(steps, from_step))
             kept = [*steps[: probe.rows][-1:], *probe.buffer.steps[-1:]]
             probe.buffer.last_step = int(kept[-1]) if kept else None
@@ -194,7 +198,7 @@ class TraceWriter:
                 need += _text_bytes(probe.attributes)
                 for channel in probe.buffer.channels.values():
                     need += layout.bytes_needed(channel, probe.rows, len(probe.buffer))
-                    need += 0 if probe.made else _ROOM_FOR_NEW_CHANNEL
+                    need += 0 if probe.datasets else _ROOM_FOR_NEW_CHANNEL
         return need
 
     def _claim(self, need: int) -> None:
@@ -204,20 +208,13 @@ class TraceWriter:
         room.give_back(self._descriptor, self._file.id.get_filesize())  # HDF5 knows where its own file ends
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Call `write`; if it fails, cut back to the rows that were whole, and take no more."""
+        """Call `write`; if it fails, let nothing more reach the file."""
         try:
             write()
         except (OSError, RuntimeError, ValueError) as error:
             self._broken = True
-            with suppress(OSError, RuntimeError, ValueError):
-                self._cut_back()
+            room.abandon(self._descriptor)
             raise room.write_error(self.path, error) from error
-
-    def _cut_back(self) -> None:
-        for name, arm in self._arms.items():
-            for label, probe in arm.probes.items():
-                if probe.made:
-                    layout.cut_rows(self._file[f"{name}/{label}"], probe.rows)
 
     def _write(self) -> None:
         for name, arm in self._arms.items():
@@ -236,13 +233,13 @@ class TraceWriter:
         layout.set_attributes(group, arm.attributes)
         arm.attributes = {}
         for label, probe in arm.probes.items():
-            if not probe.made:
+            if not probe.datasets:
                 layout.make_probe(group.create_group(label, track_order=True), list(probe.buffer.channels.values()))
-                probe.made = True
+                probe.datasets = layout.open_datasets(group[label])
             layout.set_attributes(group[label], probe.attributes)
             probe.attributes = {}
             if probe.dirty:
-                layout.write_rows(group[label], probe.rows, probe.buffer)
+                layout.write_rows(probe.datasets, probe.rows, probe.buffer)
 
     def _sync(self) -> None:
         self._file.flush()
@@ -256,7 +253,7 @@ class TraceWriter:
 def _open(path: Path, mode: str, **options: Any) -> h5py.File:
     """Open without HDF5's lock, so that anyone may read meanwhile; that one writes is the run folder's business."""
     try:
-        return h5py.File(path, mode, locking=False, libver=layout.LIBRARY_VERSIONS, **options)
+        return h5py.File(path, mode, locking=False, libver=layout.LIBRARY_VERSIONS, rdcc_nbytes=_CACHE, **options)
     except FileExistsError:
         raise RunFolderError(f"{path} exists already; a trace is never overwritten") from None
     except FileNotFoundError:
@@ -271,7 +268,7 @@ def _probes_of(arm: h5py.Group) -> dict[str, _Probe]:
         channels = [layout.read_channel(group[name]) for name in layout.channel_names(group)]
         rows = layout.whole_rows(group)
         last = int(group["step"][rows - 1]) if rows else None
-        probes[label] = _Probe(ProbeBuffer(label, channels, last), made=True, rows=rows)
+        probes[label] = _Probe(ProbeBuffer(label, channels, last), layout.open_datasets(group), rows)
     return probes
 
 
