@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from studyrun.component import Claim, Dataset, Figure, Groups, Loss, Model, Optimizer, Options, Probe, Trigger
 from studyrun.study.components import Built, Workshop
-from studyrun.study.layers import PURPOSES, label_of
+from studyrun.study.merging import PURPOSES, label_of
 from studyrun.study.options import as_document, build, option_names
 from studyrun.study.schedule import Schedule
 from studyrun.study.schema import Checkpoints, ClaimEntry, FigureEntry, Limits, ProbeEntry, Seeds, Settings, Stop, Study

@@ -9,7 +9,7 @@ from typing import Any, cast
 from studyrun.component import Trigger
 from studyrun.study.assembly import assemble, trigger_of
 from studyrun.study.components import Workshop
-from studyrun.study.layers import Setting, put
+from studyrun.study.merging import Setting, put
 from studyrun.study.overrides import split
 from studyrun.study.schema import TRUNK, Branch
 from studyrun.study.tree import Block, Scalar, described, plain, suggestion

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studyrun.errors import StudyrunError
-from studyrun.registry import Registry
+from studyrun.errors import StudyrunError, UsageError
+from studyrun.registry import Registry, nearest
 from studyrun.study.assembly import assemble
 from studyrun.study.branches import build_branches
 from studyrun.study.components import Workshop
-from studyrun.study.layers import Setting, normalised, put, read_layers, with_profiles
+from studyrun.study.layers import read_layers, with_profiles
+from studyrun.study.merging import Setting, normalised, put
 from studyrun.study.overrides import parse_override, split
 from studyrun.study.schema import Member, Study
 from studyrun.study.sweep import expand
@@ -23,9 +24,11 @@ def load_study(path: Path, *, profile: Sequence[str] = (), overrides: Sequence[s
     """Read, merge and check a study file. Only the components it names are imported, and no data are loaded.
 
     `profile` names profiles, merged in order; `overrides` are texts such as `optimizer.lr=0.1`, applied after them.
-    Raises `InvalidStudyError` with every fault.
+    Raises `InvalidStudyError` with every fault, and `UsageError` if there is no such file.
     """
     path = Path(path)
+    if not path.exists():
+        raise UsageError(f"there is no study file {path}{_neighbours(path)}")
     faults = Faults()
     layers = read_layers(path, faults)
     settings = [setting for text in overrides if (setting := parse_override(text, faults))]
@@ -79,3 +82,12 @@ def _with_branches(tree: Block, workshop: Workshop, source: Path) -> Study | Non
         return None
     made, written = branches
     return replace(study, branches=made, document={**study.document, **({"branches": written} if written else {})})
+
+
+def _neighbours(path: Path) -> str:
+    """What the user may have meant, among the study files beside the one that is not there."""
+    try:
+        near = nearest(path.name, (other.name for other in path.parent.glob("*.y*ml")))
+    except OSError:
+        return ""
+    return f"; did you mean {path.parent / near}?" if near else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studyrun.study.layers import Setting
+from studyrun.study.merging import Setting
 from studyrun.study.tree import Faults, Origin, shortened
 from studyrun.study.yaml_reader import parse
 

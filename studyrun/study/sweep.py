@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from studyrun.study.layers import Setting
+from studyrun.study.merging import Setting
 from studyrun.study.overrides import split
 from studyrun.study.schema import Member
 from studyrun.study.tree import Block, Faults, Items, Node, described, plain

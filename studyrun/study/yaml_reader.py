@@ -7,10 +7,8 @@ reading well under a second.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,7 +16,6 @@ import yaml
 from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, shortened
 from studyrun.study.yaml_scalars import resolve
 
-MAX_BYTES = 200_000
 MAX_DEPTH = 40
 MAX_NODES = 50_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -26,43 +23,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 class _UnreadableError(Exception):
     """The text ends being YAML here; the fault has been noted."""
-
-
-def shown(path: Path) -> str:
-    """The path as messages show it: relative to the working directory where it lies inside."""
-    absolute = Path(os.path.abspath(path))
-    try:
-        return str(absolute.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
-
-
-def read(path: Path, faults: Faults) -> Block | None:
-    """Read a study file. Without a tree to go on with, return None; the reasons are in `faults`."""
-    file = shown(path)
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        faults.add(Origin(file), "", f"cannot be read: {reason}; a study is a YAML file")
-        return None
-    if len(raw) > MAX_BYTES:
-        faults.add(Origin(file), "", f"is larger than {MAX_BYTES:,} bytes; no study file is")
-        return None
-    text = _decoded(raw, file, faults)
-    return None if text is None else parse_study(text, file, faults)
-
-
-def parse_study(text: str, file: str, faults: Faults) -> Block | None:
-    """The tree of a study file's text, which must be one block."""
-    top = parse(text, Origin(file, 1, 1), faults)
-    if top is None or isinstance(top, Block):
-        return top
-    empty = isinstance(top, Scalar) and top.value is None
-    found = "the file is empty" if empty else f"the file is {'a list' if isinstance(top, Items) else 'a single value'}"
-    faults.add(top.origin, "", f"{found}; a study is a block of keys such as `model: mlp`")
-    return None
 
 
 def parse(text: str, start: Origin, faults: Faults) -> Node | None:
@@ -74,19 +34,7 @@ def parse(text: str, start: Origin, faults: Faults) -> Node | None:
         return None
 
 
-def _decoded(raw: bytes, file: str, faults: Faults) -> str | None:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8", "replace")
-        line, column = _place(before, len(before))
-        faults.add(
-            Origin(file, line, column), "", f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        )
-        return None
-
-
-def _place(text: str, index: int) -> tuple[int, int]:
+def place(text: str, index: int) -> tuple[int, int]:
     """Line and column, both from 1, of a character."""
     before = text[:index]
     return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
@@ -124,7 +72,7 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             self.faults.add(self._origin(mark), "", f"not readable as YAML: {_explained(error)}")
         except yaml.reader.ReaderError as error:
-            line, column = _place(self.text, int(error.position))
+            line, column = place(self.text, int(error.position))
             message = f"the character {error.character!r} is not allowed in YAML"
             self.faults.add(self._at(line, column), "", message)
         except (ValueError, OverflowError, RecursionError) as error:
