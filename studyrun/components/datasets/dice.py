@@ -90,8 +90,8 @@ class Dice(Dataset):
             test=self._split(test) if self.test_size != 0 else None,
             classes=tuple(str(face) for face in self.classes),
             outputs=len(self.classes),
-            mean=(mean,),
-            deviation=(deviation,),
+            mean=(mean,) if self.normalisation == "standard" else (),
+            deviation=(deviation,) if self.normalisation == "standard" else (),
         )
 
     def _counts(self, size: int | None) -> list[int]:

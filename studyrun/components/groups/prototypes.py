@@ -65,7 +65,7 @@ class Prototypes(Groups):
             torch.cat([inputs[kept], *(group.inputs for group in made.values())]),
             torch.cat([labels[kept], *(group.targets for group in made.values())]),
         )
-        places = torch.arange(len(labels) - len(NAMES) * 2 * self.per_class, len(labels)).split(2 * self.per_class)
+        places = torch.arange(int(kept.sum()), len(labels)).view(len(NAMES), 2 * self.per_class)
         facts = {
             "v_diff_norm": float((everywhere[1] - everywhere[0]).norm()),
             "v_diff_norm_remaining": float((remaining[1] - remaining[0]).norm()),
@@ -101,8 +101,8 @@ class Prototypes(Groups):
                 pool = pool[self._imbalance(inputs, labels, pool).argsort(stable=True)]
             picked["boundary"].append(pool[: self.per_class])
             rest = pool[self.per_class :].sort().values
-            ranked = rest[own[rest].argsort(stable=True)].split(self.per_class)
-            for name, indices in zip(("inlier", "output_outlier", "input_outlier"), ranked, strict=False):
+            ranked = rest[own[rest].argsort(stable=True)][: 3 * self.per_class].view(3, self.per_class)
+            for name, indices in zip(("inlier", "output_outlier", "input_outlier"), ranked, strict=True):
                 picked[name].append(indices)
         return {name: torch.cat(indices) for name, indices in picked.items()}
 
@@ -110,7 +110,8 @@ class Prototypes(Groups):
         """|k-neighbour share of the own class − ½| of the examples in `pool`, itself left out."""
         points = (inputs - inputs.mean(0)).flatten(1)  # around the origin, distances by products keep their digits
         shares = []
-        for rows in pool.split(1024):
+        for start in range(0, len(pool), 1024):
+            rows = pool[start : start + 1024]
             distances = torch.cdist(points[rows], points)
             distances[torch.arange(len(rows)), rows] = torch.inf
             nearest = distances.topk(min(self.neighbours, len(points) - 1), largest=False).indices
@@ -135,4 +136,5 @@ def _centroids(inputs: Tensor, labels: Tensor) -> Tensor:
 
 def _distances(inputs: Tensor, centroids: Tensor, labels: Tensor) -> Tensor:
     """The distance of each example to the centroid that its label names, (n,)."""
-    return (inputs - centroids[labels]).flatten(1).norm(dim=1)
+    distances: Tensor = (inputs - centroids[labels]).flatten(1).norm(dim=1)
+    return distances
