@@ -93,7 +93,8 @@ def explain(
         else:
             by_value.setdefault(complaint.place, []).append(complaint)
     for place, about in by_value.items():
-        faults.add(about[0].node.origin, (*path, *place), _wrong(about[0].node, [one.detail for one in about]))
+        message = _wrong(about[0].node, [one.detail for one in about], _names_at(contract, place) if place else ())
+        faults.add(about[0].node.origin, (*path, *place), message)
 
 
 def _located(block: Block, detail: Any) -> _Complaint:
@@ -127,13 +128,23 @@ def _relevant(complaints: Sequence[_Complaint]) -> list[_Complaint]:
     return kept
 
 
-def _wrong(node: Node, details: Sequence[Any]) -> str:
+def _wrong(node: Node, details: Sequence[Any], names: Sequence[str]) -> str:
     """What a value is and what would be right, or what a component's own check says of it."""
     said = [_said(detail) for detail in details if detail["type"] not in _WANTED]
     if said:
         return "; ".join(dict.fromkeys(said))
-    wanted = " or ".join(dict.fromkeys(_WANTED[detail["type"]].format(**detail.get("ctx", {})) for detail in details))
+    wanted = " or ".join(dict.fromkeys(_wanted(detail, names) for detail in details))
     return f"{described(node)} is wrong here; {wanted} would be right{_hint(node, details)}"
+
+
+def _wanted(detail: Any, names: Sequence[str]) -> str:
+    """What would be right, with the error's own bounds and choices filled in."""
+    if detail["type"] == "model_type" and names:
+        return f"a block with {', '.join(names)}"
+    context = {
+        key: f"{value:g}" if isinstance(value, int | float) else value for key, value in detail.get("ctx", {}).items()
+    }
+    return _WANTED[detail["type"]].format(**context)
 
 
 def _said(detail: Any) -> str:

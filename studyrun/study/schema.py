@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from studyrun.component import Claim, Dataset, Figure, Groups, Loss, Model, Optimizer, Options, Probe, Trigger
 from studyrun.registry import Listing
@@ -15,6 +16,7 @@ from studyrun.study.schedule import Schedule
 
 Precision = Literal["float32", "float64"]
 TRUNK = "baseline"
+DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$"
 
 
 class Seeds(Options):
@@ -50,10 +52,17 @@ class Settings(Options):
     """What the study draws on, as `arXiv:...` or `doi:...` or any other reference."""
     precision: Precision = "float32"
     """The type of parameters, data and everything computed from them."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
+    device: Annotated[str, Field(json_schema_extra={"pattern": DEVICE})] = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N or mps. Auto takes an accelerator if there is one."""
     chunk_size: Annotated[int, Field(ge=1)] = 5000
     """How many examples pass through the model at a time."""
+
+    @field_validator("device")
+    @classmethod
+    def _names_a_device(cls, device: str) -> str:
+        if not re.match(DEVICE, device):
+            raise ValueError(f"{device!r} is no device; auto, cpu, cuda, cuda:N (N = 0, 1, ...) or mps would be right")
+        return device
 
 
 class Limits(Options):

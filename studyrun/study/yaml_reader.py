@@ -17,7 +17,7 @@ from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, shor
 from studyrun.study.yaml_scalars import resolve
 
 MAX_DEPTH = 40
-MAX_NODES = 50_000
+MAX_NODES = 20_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
@@ -47,8 +47,9 @@ class _Reader:
         self.text = text
         self.start = start
         self.faults = faults
-        self.anchors: dict[str, tuple[Node, int] | None] = {}
+        self.anchors: dict[str, tuple[Node, int, int] | None] = {}
         self.nodes = 0
+        self.deepest = 0
         self.events = self._scan()
 
     def document(self) -> Node:
@@ -66,18 +67,21 @@ class _Reader:
 
     def _scan(self) -> Iterator[Any]:
         """PyYAML's events; whatever goes wrong inside it becomes one fault."""
+        loader: Any = None
         try:
-            yield from yaml.parse(self.text, Loader=yaml.SafeLoader)
+            loader = yaml.SafeLoader(self.text)
+            while loader.check_event():
+                yield loader.get_event()
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            self.faults.add(self._origin(mark), "", f"not readable as YAML: {_explained(error)}")
+            self.faults.add(self._origin(_mark(error)), "", f"not readable as YAML: {_explained(error)}")
         except yaml.reader.ReaderError as error:
             line, column = place(self.text, int(error.position))
-            message = f"the character {error.character!r} is not allowed in YAML"
+            message = f"the control character U+{int(error.character):04X} is not allowed in YAML; delete it"
             self.faults.add(self._at(line, column), "", message)
-        except (ValueError, OverflowError, RecursionError) as error:
+        except (ValueError, OverflowError) as error:
             # PyYAML leaves a few of Python's own errors uncaught, such as chr() of an escape beyond Unicode.
-            self.faults.add(self.start, "", f"not readable as YAML: {error}")
+            where = self._origin(loader.get_mark() if loader else None)
+            self.faults.add(where, "", f"not readable as YAML: an escape or number beyond its range ({error})")
         else:
             return
         raise _UnreadableError
@@ -98,19 +102,26 @@ class _Reader:
     def _node(self, event: Any, path: tuple[str, ...], depth: int) -> Node:
         if depth > MAX_DEPTH:
             self._fail(event, path[:3], f"is nested more than {MAX_DEPTH} deep; no study is")
-        before = self.nodes
+        self._count(event, path)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, path, depth)
+        if not event.anchor:
+            self.deepest = max(self.deepest, depth)
+            return self._made(event, path, depth)
+        return self._anchored(event, path, depth)
+
+    def _count(self, event: Any, path: tuple[str, ...]) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            self._fail(
-                event, path, f"more than {MAX_NODES:,} values, aliases counted as often as used; no study needs them"
-            )
-        if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, path)
-        if event.anchor:
-            self.anchors[event.anchor] = None
+            self._fail(event, path, f"more than {MAX_NODES:,} keys and values; no study needs them")
+
+    def _anchored(self, event: Any, path: tuple[str, ...], depth: int) -> Node:
+        """A node that aliases may repeat, with how many values it holds and how deep they go."""
+        self.anchors[event.anchor] = None
+        nodes, deepest, self.deepest = self.nodes, self.deepest, depth
         node = self._made(event, path, depth)
-        if event.anchor:
-            self.anchors[event.anchor] = (node, self.nodes - before)
+        self.anchors[event.anchor] = (node, self.nodes - nodes, self.deepest - depth)
+        self.deepest = max(deepest, self.deepest)
         return node
 
     def _made(self, event: Any, path: tuple[str, ...], depth: int) -> Node:
@@ -126,17 +137,19 @@ class _Reader:
             return self._block(origin, path, depth)
         return self._scalar(event, origin, path)
 
-    def _alias(self, event: Any, path: tuple[str, ...]) -> Node:
+    def _alias(self, event: Any, path: tuple[str, ...], depth: int) -> Node:
         if event.anchor not in self.anchors:
             self._fail(event, path, f"no anchor &{event.anchor} stands before this alias")
         held = self.anchors[event.anchor]
         if held is None:
             self._fail(event, path, f"the alias *{event.anchor} stands inside its own anchor")
         assert held is not None
-        node, size = held
-        self.nodes += size - 1
-        if self.nodes > MAX_NODES:
-            self._fail(event, path, f"its aliases expand to more than {MAX_NODES:,} values; no study needs them")
+        node, size, height = held
+        self.nodes += size
+        self.deepest = max(self.deepest, depth + height)
+        if self.nodes > MAX_NODES or depth + height > MAX_DEPTH:
+            limits = f"{MAX_NODES:,} values or {MAX_DEPTH} levels"
+            self._fail(event, path, f"its aliases expand to more than {limits}; no study needs them")
         return node
 
     def _items(self, origin: Origin, path: tuple[str, ...], depth: int) -> Items:
@@ -150,6 +163,7 @@ class _Reader:
         keys: dict[str, Origin] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key = self._key(event, path)
+            self._count(event, path)
             value = self._node(self._next(), (*path, key), depth + 1)
             where = self._origin(event.start_mark)
             if key in entries:
@@ -175,6 +189,7 @@ class _Reader:
         text = str(event.value)
         if _CONTROL.search(text):
             self.faults.add_unreadable(origin, path, "holds a control character, which no text of a study may")
+            text = _CONTROL.sub("?", text)
         if event.style is not None:
             return Scalar(text, origin)
         try:
@@ -182,6 +197,12 @@ class _Reader:
         except ValueError as error:
             self.faults.add_unreadable(origin, path, str(error))
             return Scalar(text, origin)
+
+
+def _mark(error: yaml.MarkedYAMLError) -> Any:
+    """Where the mistake is: a key without its colon is noticed only after it."""
+    late = "could not find expected ':'" in str(error.problem)
+    return (error.context_mark if late else error.problem_mark) or error.context_mark
 
 
 def _explained(error: yaml.MarkedYAMLError) -> str:
