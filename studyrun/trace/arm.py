@@ -152,7 +152,7 @@ class Arm:
         channel = self._watched(probe)
         if channel is None or self.threshold is None:
             return None
-        leading = channel.values.reshape(len(channel.step), -1)[:, 0]
+        leading = channel.select(**{name: labels[0] for name, labels in channel.labels.items()})
         after = channel.step > self.fork_step if self.parent else np.ones(len(leading), dtype=bool)
         met = np.flatnonzero(after & (leading >= self.threshold))
         if not len(met):

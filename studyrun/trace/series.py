@@ -44,14 +44,19 @@ class Series:
         return self.quantile(0.75)
 
     def quantile(self, share: float) -> np.ndarray:
-        """The quantile over the runs, (m,), linear between order statistics; NaN where every run is."""
-        if self.count == 1:
-            return np.array(self.values[0])
-        result = np.full(len(self.x), np.nan)
-        known = ~np.isnan(self.values).all(axis=0)
-        with np.errstate(invalid="ignore"):  # infinities of both signs have no mean
-            result[known] = np.nanquantile(self.values[:, known], share, axis=0)
-        return result
+        """The quantile over the runs, (m,), linear between order statistics; NaN where every run is.
+
+        numpy's own gives NaN for the median of (1, ∞, ∞), which a diverged run would spread over the others.
+        """
+        ordered = np.sort(self.values, axis=0)  # NaN last
+        last = np.maximum((~np.isnan(self.values)).sum(axis=0) - 1, 0)
+        place = last * share
+        below = np.floor(place).astype(int)
+        weight = place - below
+        low = np.take_along_axis(ordered, below[None], axis=0)[0]
+        high = np.take_along_axis(ordered, np.minimum(below + 1, last)[None], axis=0)[0]
+        with np.errstate(invalid="ignore"):  # 0 · ∞, never chosen; ∞ − ∞, which has no mean
+            return np.asarray(np.where((weight == 0) | (low == high), low, (1 - weight) * low + weight * high))
 
     def at(self, x: ArrayLike) -> np.ndarray:
         """The medians at any places, by linear interpolation; NaN outside the grid."""

@@ -66,6 +66,8 @@ class TraceWriter:
     @classmethod
     def create(cls, path: Path, *, title: str, study: str, git_commit: str) -> TraceWriter:
         """Start a new trace. Raises `RunFolderError` if the file exists or cannot be made."""
+        if path.exists():
+            raise RunFolderError(f"{path} exists already; a trace is never overwritten")
         file = _open(path, "x", track_order=True)
         writer = cls(path, file)
         texts: dict[str, Attribute] = {"Conventions": layout.CONVENTIONS, "studyrun_format": layout.FORMAT}
@@ -254,10 +256,8 @@ def _open(path: Path, mode: str, **options: Any) -> h5py.File:
     """Open without HDF5's lock, so that anyone may read meanwhile; that one writes is the run folder's business."""
     try:
         return h5py.File(path, mode, locking=False, libver=layout.LIBRARY_VERSIONS, rdcc_nbytes=_CACHE, **options)
-    except FileExistsError:
-        raise RunFolderError(f"{path} exists already; a trace is never overwritten") from None
     except FileNotFoundError:
-        raise RunFolderError(f"{path} does not exist") from None
+        raise RunFolderError(f"{path}: no such file, or no such folder to make it in") from None
     except OSError as error:
         raise RunFolderError(f"{path} cannot be opened as a trace: {error}") from error
 

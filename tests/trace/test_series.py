@@ -1,0 +1,106 @@
+"""Quartiles against numpy, interpolation against its definition, the bootstrap against the exact distribution."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from studyrun.errors import TraceError
+from studyrun.trace.series import Series, bootstrap_interval, interpolate, on_common_grid
+
+finite = st.floats(-1e6, 1e6)
+
+
+def series(values):
+    values = np.asarray(values, dtype=float)
+    return Series(np.arange(values.shape[1], dtype=float), values, "x", "y", "1")
+
+
+@given(npst.arrays(float, npst.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=finite))
+def test_quartiles_are_numpys(values):
+    one = series(values)
+    for ours, share in ((one.low, 25), (one.median, 50), (one.high, 75)):
+        np.testing.assert_allclose(ours, np.percentile(values, share, axis=0), rtol=1e-12, atol=1e-9)
+
+
+def test_one_run_is_its_own_quartiles():
+    one = series([[1.0, np.nan, np.inf]])
+    for ours in (one.low, one.median, one.high):
+        np.testing.assert_array_equal(ours, one.values[0])
+
+
+def test_runs_without_a_number_do_not_count_there():
+    many = series([[1.0, np.nan, np.inf], [3.0, np.nan, np.inf], [np.nan, np.nan, 1.0]])
+    np.testing.assert_array_equal(many.median, [2.0, np.nan, np.inf])
+
+
+def test_medians_between_and_outside_the_grid():
+    one = series([[0.0, 2.0, 4.0], [2.0, 4.0, 0.0]])
+    np.testing.assert_allclose(one.at([0.5, 1.0, 2.0]), [2.0, 3.0, 2.0])
+    np.testing.assert_array_equal(np.isnan(one.at([[-0.1, 2.1]])), [[True, True]])
+    assert one.at(1.0) == 3.0
+
+
+@given(st.lists(finite, min_size=2, max_size=8), st.data())
+def test_interpolation_is_numpys_where_all_is_finite(values, data):
+    grid = np.array(sorted(data.draw(st.sets(st.integers(-50, 50), min_size=len(values), max_size=len(values)))), float)
+    places = np.array(data.draw(st.lists(st.floats(grid[0], grid[-1]), max_size=8)))
+    expected = np.interp(places, grid, values)
+    np.testing.assert_allclose(interpolate(places, grid, np.array(values)), expected, rtol=1e-9, atol=1e-6)
+
+
+def test_a_point_that_is_not_finite_spoils_only_its_neighbourhood():
+    grid, values = np.arange(5.0), np.array([0.0, 1.0, np.nan, 3.0, 4.0])
+    found = interpolate(np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]), grid, values)
+    np.testing.assert_array_equal(found, [0.5, 1.0, np.nan, np.nan, np.nan, 3.0, 3.5])
+
+
+def test_a_single_point_is_met_exactly_and_nowhere_else():
+    np.testing.assert_array_equal(interpolate(np.array([1.0, 2.0, 3.0]), np.array([2.0]), np.array([7.0]))[[1]], [7.0])
+    assert np.isnan(interpolate(np.array([1.0, 3.0]), np.array([2.0]), np.array([7.0]))).all()
+
+
+def test_curves_without_a_common_stretch_are_an_error():
+    curves = [(np.array([0.0, 1.0]), np.zeros(2)), (np.array([2.0, 3.0]), np.zeros(2))]
+    with pytest.raises(TraceError, match="baseline/loss/train: there is no stretch that every curve reaches"):
+        on_common_grid(curves, "baseline/loss/train")
+
+
+def exact_interval(values, level):
+    """The percentile interval of the bootstrapped median of n values, n odd: no draws, only the binomial law.
+
+    A resample's median is at most the k-th value exactly if at least (n + 1) / 2 of its n draws are.
+    """
+    ordered, n = np.sort(values), len(values)
+    at_most = [
+        sum(comb(n, j) * (k / n) ** j * (1 - k / n) ** (n - j) for j in range((n + 1) // 2, n + 1))
+        for k in range(1, n + 1)
+    ]
+    return tuple(ordered[np.searchsorted(at_most, share)] for share in ((1 - level) / 2, (1 + level) / 2))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("count", [3, 11, 25])
+def test_bootstrap_meets_the_exact_distribution(count, level):
+    values = np.random.default_rng(count).standard_normal(count) ** 3
+    assert bootstrap_interval(values, level) == exact_interval(values, level)
+
+
+def test_bootstrap_of_one_value_is_that_value_twice():
+    assert bootstrap_interval([3.5]) == (3.5, 3.5)
+    assert bootstrap_interval([3.5, np.nan]) == (3.5, 3.5)
+
+
+def test_bootstrap_is_the_same_for_the_same_seed():
+    values = np.random.default_rng(1).random(20)
+    assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
+
+
+def test_bootstrap_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="at least one value that is a number"):
+        bootstrap_interval([np.nan])
