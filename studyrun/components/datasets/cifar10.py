@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,7 +28,7 @@ NAMES: tuple[Name, ...] = (
     "truck",
 )
 TRAIN, TEST = 5000, 1000  # examples of each class
-MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # by colour, as PROTOCOLS of the field have them
+MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # by colour
 
 
 class Cifar10(Dataset):
@@ -121,19 +122,22 @@ def _torchvision() -> type[CIFAR10]:
 
 
 def _read(folder: Path, *, train: bool) -> CIFAR10:
-    root = folder / "cifar10"
-    cifar10 = _torchvision()
-    here = root / cifar10.base_folder
-    for name, _ in [*cifar10.train_list, *cifar10.test_list]:
-        if not (here / name).is_file():
-            raise DataUnavailableError(
-                f"dataset cifar10: {here / name} is missing; `studyrun data fetch cifar10` downloads it, "
+    root, cifar10 = folder / "cifar10", _torchvision()
+    try:
+        return cifar10(str(root), train=train, download=False)
+    except RuntimeError as error:  # it has compared the MD5 of every file, and names none
+        raise DataUnavailableError(f"dataset cifar10: {_fault(root, cifar10)}") from error
+
+
+def _fault(root: Path, cifar10: type[CIFAR10]) -> str:
+    """Which file is missing or not the official one, and what to do."""
+    for name, md5 in [*cifar10.train_list, *cifar10.test_list, (cifar10.meta["filename"], cifar10.meta["md5"])]:
+        path = root / cifar10.base_folder / name
+        if not path.is_file():
+            return (
+                f"{path} is missing; `studyrun data fetch cifar10` downloads it, "
                 "or set STUDYRUN_DATA to the folder that holds cifar10/"
             )
-    try:
-        return cifar10(str(root), train=train, download=False)  # checks the MD5 of every file
-    except Exception as error:  # a damaged file can make the pickle reader raise anything
-        raise DataUnavailableError(
-            f"dataset cifar10: a file in {here} is damaged (its MD5 is not the official one): {error}. "
-            f"Delete that folder, then run `studyrun data fetch cifar10`"
-        ) from error
+        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5:
+            return f"{path} is damaged (its MD5 is not {md5}); delete it, then run `studyrun data fetch cifar10`"
+    return f"the files in {root / cifar10.base_folder} cannot be read"

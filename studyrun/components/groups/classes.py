@@ -22,4 +22,8 @@ class Classes(Groups):
             if name not in data.classes:
                 raise ComponentError(f"groups classes: no class {name!r}; the classes are {', '.join(data.classes)}")
         labels = data.train.targets
-        return Grouping(data, {name: torch.nonzero(labels == data.classes.index(name)).flatten() for name in names})
+        members = {name: torch.nonzero(labels == data.classes.index(name)).flatten() for name in names}
+        for name, indices in members.items():
+            if not len(indices):
+                raise ComponentError(f"groups classes: class {name!r} has no training examples; raise `size`")
+        return Grouping(data, members)
