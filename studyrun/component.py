@@ -277,6 +277,9 @@ class Snapshot(Protocol):
     def eigenpairs(self, k: int, tolerance: float) -> Eigenpairs:
         """The k algebraically largest eigenpairs of the Hessian: one solve a step, at the tightest tolerance due."""
 
+    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        """The outputs (n, o) in training mode, differentiable in `parameters` and `inputs`; buffers stay as they are."""
+
     def per_example(self, parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """The losses (n,) of any examples, differentiable in `parameters` (in the model's order)."""
 
@@ -453,6 +456,33 @@ class Verdict:
     interval: tuple[float, float] | None
     sentence: str
     runs: int
+
+    @classmethod
+    def on_sign(
+        cls, numbers: Sequence[np.ndarray], what: str, places: Sequence[str], *, positive: bool = True
+    ) -> Verdict:
+        """Decide whether numbers have one sign at every place: `numbers` holds (places,) for each run.
+
+        The statistic is the median over runs, of several places at the one that speaks least for the claim. Of several
+        runs its bootstrap interval has to exclude zero; a lone run has none, and the sentence says that it is one. A
+        run that is NaN at a place does not count there; where all are, nothing can be decided.
+        """
+        from statistics import median
+
+        from studyrun.trace.series import bootstrap_interval
+
+        columns = [[float(value) for value in column if value == value] for column in zip(*numbers, strict=True)]
+        if not columns or not all(columns):
+            return cls(None, None, None, f"{what}: cannot be decided, no run has a number there", 0)
+        found = [f"{median(column):+.4g}".replace("-", "−") for column in columns]
+        words = ", ".join(f"{number} {place}" for number, place in zip(found, places, strict=True))
+        side = 1 if positive else -1
+        weakest = min(columns, key=lambda column: min(side * end for end in bootstrap_interval(column)))
+        ends, runs = bootstrap_interval(weakest), len(weakest)
+        sentence = f"{what}: {words} ({'one run' if runs == 1 else f'medians of {runs} runs'})"
+        return cls(
+            min(side * end for end in ends) > 0, median(weakest), ends if runs > 1 else None, sentence, runs
+        )
 
 
 class Claim(Component):

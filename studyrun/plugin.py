@@ -39,14 +39,18 @@ from studyrun.trace.channel import Channel, Dimension, iterative_evidence
 
 if TYPE_CHECKING:
     from studyrun import curvature
-    from studyrun.trace.ensemble import Ensemble, Series
-    from studyrun.trace.reader import Arm, Run
+    from studyrun.trace.ensemble import Ensemble, for_run
+    from studyrun.trace.reader import Arm, ChannelTrace, Run
+    from studyrun.trace.series import Series, bootstrap_interval
 
 _LATER = {
     "Ensemble": "studyrun.trace.ensemble",
-    "Series": "studyrun.trace.ensemble",
+    "Series": "studyrun.trace.series",
     "Run": "studyrun.trace.reader",
     "Arm": "studyrun.trace.reader",
+    "ChannelTrace": "studyrun.trace.reader",
+    "for_run": "studyrun.trace.ensemble",
+    "bootstrap_interval": "studyrun.trace.series",
 }
 
 
@@ -65,6 +69,7 @@ __all__ = [
     "Canvas",
     "Carry",
     "Channel",
+    "ChannelTrace",
     "Claim",
     "ComponentError",
     "Context",
@@ -95,8 +100,10 @@ __all__ = [
     "Threshold",
     "Trigger",
     "Verdict",
+    "bootstrap_interval",
     "curvature",
     "field_validator",
+    "for_run",
     "iterative_evidence",
     "model_validator",
 ]

@@ -36,9 +36,15 @@ class MarkGuard:
             yield
         finally:
             random_state.restore(state, self.device)
+        if (name := self.changed(versions, copies)) is not None:
+            raise ProbeError(f"probe {label!r} wrote to {name} in place; a probe must leave no mark on training")
+
+    def changed(self, versions: Mapping[str, int], copies: Mapping[str, Tensor]) -> str | None:
+        """The name of a tensor that is not as it was, or None."""
         for name, tensor in self.tensors.items():
             if tensor._version != versions[name] or (name in copies and not _same(tensor, copies[name])):
-                raise ProbeError(f"probe {label!r} wrote to {name} in place; a probe must leave no mark on training")
+                return name
+        return None
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -79,12 +79,16 @@ class Problem:
         edges = [round(i * count / pieces) for i in range(pieces + 1)] if count else []
         return [slice(a, b) for a, b in pairwise(edges)]
 
-    def per_example(self, parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        """The losses (n,) as a function of the parameters; buffers are left as they are."""
-        names = self.parameter_shapes
-        state: dict[str, Tensor] = dict(zip(names, parameters, strict=True))
+    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        """The outputs (n, o) as a function of the parameters; buffers are left as they are."""
+        state: dict[str, Tensor] = dict(zip(self.parameter_shapes, parameters, strict=True))
         state |= {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        return self.loss.per_example(functional_call(self.model, state, (inputs,)), targets)
+        outputs: Tensor = functional_call(self.model, state, (inputs,))
+        return outputs
+
+    def per_example(self, parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """The losses (n,) as a function of the parameters."""
+        return self.loss.per_example(self.forward(parameters, inputs), targets)
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:

@@ -39,6 +39,11 @@ def provenance(problem: Problem, command: Sequence[str]) -> dict[str, Any]:
         "parameters": problem.parameters,
         "data": fingerprint(problem.data),
         "group_facts": dict(problem.grouping.facts) if problem.grouping else {},
+        "plugins": {
+            f"{one.kind}/{one.name}": {"origin": one.origin, "sha256": one.sha256}
+            for one in study.components
+            if one.origin != "built-in"
+        },
     }
 
 

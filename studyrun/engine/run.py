@@ -20,7 +20,9 @@ from studyrun.trace.writer import TraceWriter
 __all__ = ["Prepared", "RunResult", "execute", "prepare", "resume"]
 
 
-def execute(prepared: Prepared, folder: Path, command: Sequence[str], progress: Progress) -> RunResult:
+def execute(
+    prepared: Prepared, folder: Path, command: Sequence[str], progress: Progress, stop: StopRequest | None = None
+) -> RunResult:
     """Run a prepared study in `folder`, which exists and is empty. Raises what went wrong, with the trace readable."""
     study = prepared.study
     facts = provenance(prepared.problem, command)
@@ -31,14 +33,14 @@ def execute(prepared: Prepared, folder: Path, command: Sequence[str], progress: 
     with TraceWriter.create(
         folder / "trace.h5", title=study.title, study=text, git_commit=git.get("commit", "")
     ) as writer:
-        return _guarded(prepared, folder, progress, writer, None)
+        return _guarded(prepared, folder, progress, writer, None, stop or StopRequest())
 
 
-def resume(prepared: Prepared, folder: Path, progress: Progress) -> RunResult:
+def resume(prepared: Prepared, folder: Path, progress: Progress, stop: StopRequest | None = None) -> RunResult:
     """Go on with the run in `folder` from its last checkpoint. Raises `RunFolderError` if there is none."""
     content = _latest(folder)
     with TraceWriter.resume(folder / "trace.h5") as writer:
-        return _guarded(prepared, folder, progress, writer, content)
+        return _guarded(prepared, folder, progress, writer, content, stop or StopRequest())
 
 
 def _latest(folder: Path) -> dict[str, Any]:
@@ -53,10 +55,14 @@ def _latest(folder: Path) -> dict[str, Any]:
 
 
 def _guarded(
-    prepared: Prepared, folder: Path, progress: Progress, writer: TraceWriter, content: dict[str, Any] | None
+    prepared: Prepared,
+    folder: Path,
+    progress: Progress,
+    writer: TraceWriter,
+    content: dict[str, Any] | None,
+    stop: StopRequest,
 ) -> RunResult:
     """Run with the signals caught, and the status set to `failed` if anything is raised."""
-    stop = StopRequest()
     running = RunInProgress(prepared, folder, progress, stop)
     running.journal.set_status(state="running")
     running.journal.event("run started" if content is None else "run resumed")

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody has asked the run to stop."""
+    """Whether somebody has asked the run to stop. `announce` is called the first time."""
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[], None] | None = None) -> None:
         self.requested = False
+        self._announce = announce
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal, as its handler."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if self._announce is not None:
+            with suppress(RuntimeError):  # a print that the signal came into the middle of refuses another
+                self._announce()
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
@@ -28,7 +33,7 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._receive) for number in STOPPING}
+        before = {number: signal.signal(number, self.receive) for number in STOPPING}
         try:
             yield self
         finally:

@@ -125,6 +125,10 @@ class LiveSnapshot:
             chunk_size=self.problem.study.chunk_size,
         )
 
+    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        """The outputs (n, o), differentiable in `parameters` and `inputs`."""
+        return self.problem.forward(parameters, inputs)
+
     def per_example(self, parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """The losses (n,) of any examples, differentiable in `parameters`."""
         return self.problem.per_example(parameters, inputs, targets)
@@ -171,5 +175,5 @@ class LiveSnapshot:
         """Free what this step computed."""
         hessian = self._known.pop("Hessian graph", None)
         if isinstance(hessian, HessianOperator):
-            hessian.close()
+            hessian.release()
         self._known.clear()

@@ -1,0 +1,47 @@
+"""Which groups pull along the sharpest direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+import torch
+
+from studyrun.plugin import Carry, Channel, Context, Dimension, EigenpairRequest, Field, Probe, Reading, Snapshot
+
+
+class GroupAlignment(Probe):
+    """Alignment of each group's gradient with the top Hessian eigenvector, and its curvature influence.
+
+    With ∇ℓ_k the gradient of group k's mean loss and v_1 the top eigenvector of the Hessian of the whole training
+    loss: cos²θ_k = (∇ℓ_k · v_1)² / ‖∇ℓ_k‖², C_k = (∇ℓ_k · v_1)², and ‖∇ℓ_k‖. cos² is NaN where a gradient vanishes.
+    Cost: one gradient evaluation on the groups' examples, and the eigenpair solve it shares with `sharpness`.
+
+    Source: Kwag et al. 2026, arXiv 2606.04212, Section 3 and Figure 5.
+    """
+
+    cites: ClassVar[tuple[str, ...]] = ("arXiv:2606.04212",)
+    figures: ClassVar[tuple[str, ...]] = ("alignment",)
+    default_schedule: ClassVar[Mapping[str, Any]] = {"every": 10}
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Residual ‖Hv − λv‖ ≤ tolerance · |λ| of the eigenvector."""
+
+    def channels(self, context: Context) -> Sequence[Channel]:
+        dims = (Dimension("group", context.groups),)
+        gradient = "loss / parameter"
+        return [
+            Channel("cos2", "alignment with the top eigenvector", dims, "cos²θ_k", nan="the group's gradient is zero"),
+            Channel("influence", "curvature influence", dims, "C_k", f"({gradient})²"),
+            Channel("gradient_norm", "norm of the group's gradient", dims, "‖∇ℓ_k‖", gradient),
+        ]
+
+    def eigenpair_request(self) -> EigenpairRequest:
+        return EigenpairRequest(1, self.tolerance)
+
+    def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
+        top = snapshot.eigenpairs(1, self.tolerance).vectors[:, 0].double()
+        gradients = snapshot.group_gradients.double()
+        along = (gradients @ top).square()
+        norms = torch.linalg.vector_norm(gradients, dim=1)
+        return {"cos2": along / norms.square(), "influence": along, "gradient_norm": norms}, carry

@@ -1,0 +1,59 @@
+"""The quantity that the edge of stability is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+from studyrun.plugin import (
+    Carry,
+    Channel,
+    Context,
+    Dimension,
+    EigenpairRequest,
+    Field,
+    Probe,
+    Reading,
+    Snapshot,
+    iterative_evidence,
+)
+
+
+class Sharpness(Probe):
+    """Sharpness: the largest eigenvalues of the Hessian of the training loss.
+
+    S(θ) = λ_1(∇²L(θ)), and with k > 1 the k algebraically largest, by block Rayleigh–Ritz from the last step's
+    eigenvectors. A recorded value is within `residual` of an eigenvalue, and within residual² / gap of it; where it did
+    not converge, `converged` says so. Unit: loss per squared parameter. Cost: about 25 products (of one gradient each)
+    cold, 4 warm, shared by all probes that need eigenvectors at the same step; `matvecs` are those of the shared solve.
+
+    Source: Cohen et al. 2021, arXiv 2103.00065, Section 2.
+    """
+
+    cites: ClassVar[tuple[str, ...]] = ("arXiv:2103.00065",)
+    figures: ClassVar[tuple[str, ...]] = ("sharpness",)
+    default_schedule: ClassVar[Mapping[str, Any]] = {"every": 10}
+
+    k: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many eigenvalues, from the largest down."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Residual ‖Hv − λv‖ ≤ tolerance · |λ|."""
+
+    def channels(self, context: Context) -> Sequence[Channel]:
+        dims = (Dimension("k", tuple(range(1, self.k + 1))),)
+        units = f"{context.loss.units} / parameter²" if context.loss.units != "1" else "loss / parameter²"
+        value = Channel("eigenvalue", "sharpness", dims, "λ_k", units, standard_name="sharpness")
+        return [value, *iterative_evidence(*dims)]
+
+    def eigenpair_request(self) -> EigenpairRequest:
+        return EigenpairRequest(self.k, self.tolerance)
+
+    def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
+        pairs = snapshot.eigenpairs(self.k, self.tolerance)
+        reading = {
+            "eigenvalue": pairs.values,
+            "residual": pairs.residuals,
+            "matvecs": pairs.products,
+            "converged": pairs.converged,
+        }
+        return reading, carry

@@ -1,0 +1,153 @@
+"""A probe that breaks its contract is named, and what was recorded before stays readable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+from studyrun.engine.events import Silent
+from studyrun.engine.recorder import as_arrays
+from studyrun.engine.run import execute, prepare
+from studyrun.errors import ComponentError, ProbeError
+from studyrun.trace.channel import Channel, Dimension
+from studyrun.trace.reader import open_run
+
+FAULTY = '''\
+"""A probe with a fault at step 4."""
+
+import numpy
+from typing import Literal
+
+from studyrun.plugin import Channel, Dimension, Probe
+
+
+class Faulty(Probe):
+    """Record two numbers, and at step 4 something wrong."""
+
+    fault: Literal["shape", "undeclared", "missing", "raise", "nan", "infinite", "text", "no_carry"]
+
+    def channels(self, context):
+        return [Channel("pair", "two numbers", (Dimension.of_size("side", 2),))]
+
+    def measure(self, snapshot, carry):
+        pair = numpy.ones(2)
+        if snapshot.step < 4:
+            return {"pair": pair}, carry
+        match self.fault:
+            case "shape":
+                return {"pair": numpy.ones(3)}, carry
+            case "undeclared":
+                return {"pair": pair, "extra": 1.0}, carry
+            case "missing":
+                return {}, carry
+            case "raise":
+                return {"pair": [][0]}, carry
+            case "nan":
+                return {"pair": pair * numpy.nan}, carry
+            case "infinite":
+                return {"pair": pair * numpy.inf}, carry
+            case "text":
+                return {"pair": numpy.array(["a", "b"])}, carry
+            case "no_carry":
+                return {"pair": pair}
+'''
+
+
+class Loud(Silent):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def say(self, text: str, level: str = "info") -> None:
+        self.warnings += [text] if level == "warning" else []
+
+
+@pytest.fixture
+def run_faulty(tiny, tmp_path: Path, data_folder):
+    (tmp_path / "plugins" / "probes").mkdir(parents=True)
+    (tmp_path / "plugins" / "probes" / "faulty.py").write_text(FAULTY)
+
+    def run(fault: str) -> Loud:
+        (tmp_path / "run").mkdir()
+        loud = Loud()
+        execute(prepare(tiny(f"  - {{use: faulty, fault: {fault}}}"), data_folder), tmp_path / "run", [], loud)
+        return loud
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("shape", r"probe 'faulty' returned 'pair' of shape \(3,\); it declared \(2,\)"),
+        ("undeclared", r"probe 'faulty' returned 'extra', which it did not declare; it declared pair"),
+        ("missing", r"probe 'faulty' declared 'pair' and did not return it"),
+        ("raise", r"probe 'faulty' \(faulty\) failed at step 4: IndexError"),
+        ("text", r"probe 'faulty' returned 'pair' of type .*; numbers are expected"),
+        ("no_carry", r"probe 'faulty' must return \(reading, carry\), not dict"),
+    ],
+)
+def test_a_broken_reading_names_probe_and_fault_and_loses_nothing(run_faulty, tmp_path: Path, fault: str, words: str):
+    with pytest.raises(ProbeError, match=words):
+        run_faulty(fault)
+    left = open_run(tmp_path / "run")
+    assert left.status["state"] == left.arms["baseline"].state == "failed"
+    assert left.arms["baseline"].probes["faulty"].step.tolist() == [0, 1, 2, 3]
+    assert left.arms["baseline"].probes["loss"].step[-1] == 4
+
+
+@pytest.mark.parametrize(("fault", "word"), [("nan", "NaN"), ("infinite", "an infinite value")])
+def test_a_value_that_is_no_number_is_recorded_and_said_once(run_faulty, tmp_path: Path, fault: str, word: str) -> None:
+    warnings = run_faulty(fault).warnings
+    assert warnings == [f"probe 'faulty' recorded {word} in 'pair' at step 4 of arm 'baseline'"]
+    values = open_run(tmp_path / "run").arms["baseline"].probes["faulty"]["pair"].values
+    assert np.isfinite(values[:4]).all()
+    assert not np.isfinite(values[4:]).any()
+
+
+def test_a_value_its_type_cannot_hold_is_not_clipped() -> None:
+    channel = Channel("small", "a small float", dtype="float16")
+    with pytest.raises(ProbeError, match=r"'small' holds .*70000.*, which float16 cannot"):
+        as_arrays("p", (channel,), {"small": torch.tensor(70000.0)})
+    with pytest.raises(ProbeError, match="which int8 cannot"):
+        as_arrays("p", (Channel("byte", "a byte", dtype="int8"),), {"byte": 300})
+
+
+def test_a_nan_that_the_channel_explains_is_no_warning(tiny, data_folder, tmp_path: Path) -> None:
+    groups = "groups={use: indices, members: {few: [0, 1], many: [2, 3, 4]}}"
+    loud = Loud()
+    execute(prepare(tiny("  - group_data", groups), data_folder), tmp_path, [], loud)
+    assert loud.warnings == []
+    distance = open_run(tmp_path).arms["baseline"].probes["group_data"]["distance"].values
+    assert np.isnan(distance).sum() == 1
+
+
+def test_a_probe_that_needs_groups_says_so_before_anything_runs(tiny, data_folder) -> None:
+    text = TINY.replace("groups: {use: prototypes, per_class: 2, displacement: 3.0}\n", "")
+    with pytest.raises(ProbeError, match="probe 'group_alignment': .*add a `groups:` block"):
+        prepare(tiny("  - group_alignment", text=text), data_folder)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        ("{use: threshold, probe: loss, channel: tran, above: 1}", "probe 'loss' records train, .* not 'tran'"),
+        ("{use: threshold, probe: loss, channel: by_group, above: 1}", "`select` must name one of inlier, boundary"),
+        ("edge_of_stability", "one of the sharpness, which no probe of the study records"),
+    ],
+)
+def test_a_trigger_that_cannot_work_is_refused_before_anything_runs(
+    tiny, data_folder, trigger: str, words: str
+) -> None:
+    with pytest.raises(ComponentError, match=rf"branches.exit.at: .*{words}"):
+        prepare(tiny(f"branches: {{exit: {{at: {trigger}}}}}"), data_folder)
+
+
+def test_dimension_labels_are_what_the_study_names(tiny, carry_out) -> None:
+    run = carry_out(tiny())
+    assert list(run["baseline"]["loss"]["by_group"].coords["group"]) == list(
+        Dimension("group", ("inlier", "boundary", "input_outlier", "output_outlier")).labels
+    )

@@ -1,0 +1,128 @@
+"""A run that stops anywhere goes on as if it had not: every channel of every arm, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ALL_PROBES, assert_same_channels
+
+from studyrun.engine import checkpoint
+from studyrun.engine.events import Silent
+from studyrun.engine.run import execute, prepare, resume
+from studyrun.engine.signals import StopRequest
+from studyrun.errors import RunFolderError
+from studyrun.trace.reader import open_run
+
+STUDY = (
+    ALL_PROBES
+    + """\
+branches:
+  exit: {at: {use: step, step: 5}, set: {optimizer.lr: 0.004}}
+  again: {from: exit, at: {use: step, step: 9}, set: {optimizer.lr: 0.01}}
+checkpoints: {every: 4}
+"""
+)
+
+
+class DiesAt(Silent):
+    """A process that dies right after a step of an arm, with nothing tidied up."""
+
+    def __init__(self, arm: str, step: int) -> None:
+        self.place = (arm, step)
+
+    def update(self, arm: str, step: int, fraction: float, note: str) -> None:
+        if (arm, step) == self.place:
+            raise SystemExit(f"killed at {self.place}")
+
+
+@pytest.mark.parametrize("optimizer", ["{use: gd, lr: 0.01, momentum: 0.9}", "{use: sgd, lr: 0.01, batch_size: 9}"])
+@pytest.mark.parametrize(("arm", "step"), [("baseline", 0), ("baseline", 6), ("exit", 5), ("exit", 11), ("again", 10)])
+def test_a_killed_run_resumes_bit_for_bit(
+    tiny, carry_out, data_folder, tmp_path: Path, optimizer: str, arm: str, step: int
+) -> None:
+    study = tiny(STUDY, f"optimizer={optimizer}")
+    whole = carry_out(study)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    with pytest.raises(SystemExit):
+        execute(prepare(study, data_folder), folder, [], DiesAt(arm, step))
+    assert resume(prepare(study, data_folder), folder, Silent()).state == "complete"
+    resumed = open_run(folder)
+    assert list(resumed.arms) == list(whole.arms)
+    for name, expected in whole.arms.items():
+        assert_same_channels(expected, resumed.arms[name])
+        assert resumed.arms[name].fork_step == expected.fork_step
+
+
+def test_asked_to_stop_it_finishes_the_step_and_can_go_on(
+    tiny, carry_out, data_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny(ALL_PROBES, "stop.steps=20")
+    whole = carry_out(study)
+    asked = StopRequest()
+    monkeypatch.setattr("studyrun.engine.run.StopRequest", lambda: asked)
+
+    class AskAt(Silent):
+        def update(self, arm: str, step: int, fraction: float, note: str) -> None:
+            asked.requested |= step == 7
+
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    result = execute(prepare(study, data_folder), folder, [], AskAt())
+    assert result.state == "interrupted"
+    stopped = open_run(folder)
+    assert stopped.status["state"] == stopped.arms["baseline"].state == "interrupted"
+    assert stopped.arms["baseline"].probes["loss"].step[-1] == 7
+    asked.requested = False
+    resume(prepare(study, data_folder), folder, Silent())
+    assert_same_channels(whole.arms["baseline"], open_run(folder).arms["baseline"])
+
+
+def test_costs_add_up_over_a_resumed_run(tiny, data_folder, tmp_path: Path) -> None:
+    study = tiny("checkpoints: {every: 4}")
+    with pytest.raises(SystemExit):
+        execute(prepare(study, data_folder), tmp_path, [], DiesAt("baseline", 9))
+    resume(prepare(study, data_folder), tmp_path, Silent())
+    assert open_run(tmp_path).arms["baseline"].probes["loss"].attributes["calls"] == 13
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, carry_out, data_folder, tmp_path: Path) -> None:
+    study = tiny(ALL_PROBES + "checkpoints: {every: 3}")
+    whole = carry_out(study)
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    with pytest.raises(SystemExit):
+        execute(prepare(study, data_folder), folder, [], DiesAt("baseline", 10))
+    latest = folder / "checkpoints" / "latest.pt"
+    latest.write_bytes(latest.read_bytes()[:1000])
+    resume(prepare(study, data_folder), folder, Silent())
+    assert_same_channels(whole.arms["baseline"], open_run(folder).arms["baseline"])
+
+
+def test_without_any_checkpoint_it_says_so(tiny, data_folder, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="cannot be resumed: .*latest.pt is missing"):
+        resume(prepare(tiny(), data_folder), tmp_path, Silent())
+
+
+def test_kept_checkpoints_hold_the_parameters_of_their_step(tiny, data_folder, tmp_path: Path) -> None:
+    study = tiny("checkpoints: {keep: 5}")
+    prepared = prepare(study, data_folder)
+    start = {name: value.detach().clone() for name, value in prepared.problem.model.named_parameters()}
+    execute(prepared, tmp_path, [], Silent())
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("baseline-step-*.pt"))
+    assert kept == ["baseline-step-0.pt", "baseline-step-10.pt", "baseline-step-5.pt"]
+    first = checkpoint.load(tmp_path / "checkpoints" / "baseline-step-0.pt")["state"]
+    assert all(torch.equal(start[name], value) for name, value in first["parameters"].items())
+
+
+def test_a_checkpoint_never_runs_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"format": 1, "trap": Trap()}, tmp_path / "evil.pt")
+    with pytest.raises(RunFolderError, match="cannot be read as a checkpoint"):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert not (tmp_path / "sprung").exists()
