@@ -480,9 +480,7 @@ class Verdict:
         weakest = min(columns, key=lambda column: min(side * end for end in bootstrap_interval(column)))
         ends, runs = bootstrap_interval(weakest), len(weakest)
         sentence = f"{what}: {words} ({'one run' if runs == 1 else f'medians of {runs} runs'})"
-        return cls(
-            min(side * end for end in ends) > 0, median(weakest), ends if runs > 1 else None, sentence, runs
-        )
+        return cls(min(side * end for end in ends) > 0, median(weakest), ends if runs > 1 else None, sentence, runs)
 
 
 class Claim(Component):

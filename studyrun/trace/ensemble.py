@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,17 +96,15 @@ class Ensemble:
         *,
         along: Along = "time",
         select: Mapping[str, Any] = _NOTHING,
-        reduce: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Series:
         """One number for each row of each run that recorded the channel, against effective time or step.
 
         Runs that recorded at the same places keep their exact rows; others meet, by linear interpolation, at all the
-        places of any of them that lie within the reach of all. `reduce` makes (rows,) of the (rows, n) numbers that
-        `select` leaves, a quantile of them, say. Raises `TraceError` where no run has the channel, and where a
-        dimension stays open.
+        places of any of them that lie within the reach of all. Raises `TraceError` where no run has the channel, and
+        where `select` leaves a dimension open.
         """
         recorded = self._recorded(arm, probe, channel)
-        curves = [(np.asarray(getattr(one, along), dtype=float), _numbers(one, select, reduce)) for _, one in recorded]
+        curves = [(np.asarray(getattr(one, along), dtype=float), _numbers(one, select)) for _, one in recorded]
         x, values = on_common_grid(curves, f"{arm}/{probe}/{channel}")
         first = recorded[0][1]
         return Series(x, values, _X_LABELS[along], first.label, first.units)
@@ -175,12 +173,8 @@ def _channels(run: Run, arm: str, probe: str, channel: str) -> Iterator[ChannelT
         yield run[arm][probe][channel]
 
 
-def _numbers(
-    channel: ChannelTrace, select: Mapping[str, Any], reduce: Callable[[np.ndarray], np.ndarray] | None = None
-) -> np.ndarray:
+def _numbers(channel: ChannelTrace, select: Mapping[str, Any]) -> np.ndarray:
     values = channel.select(**select).astype(float)
-    if reduce is not None:
-        values = reduce(values.reshape(len(values), -1))
     if values.ndim > 1:
         open_ones = ", ".join(name for name in channel.dims[1:] if name not in select)
         raise TraceError(f"the channel {channel.name!r} has more than one number a step: select one {open_ones}")

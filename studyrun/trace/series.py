@@ -58,6 +58,21 @@ class Series:
         with np.errstate(invalid="ignore"):  # 0 · ∞, never chosen; ∞ − ∞, which has no mean
             return np.asarray(np.where((weight == 0) | (low == high), low, (1 - weight) * low + weight * high))
 
+    def over(self, start: float, end: float, at: Sequence[float] | None = None) -> np.ndarray:
+        """What each run is from `start` to `end`: its mean, weighted by x, (r, 1); or its values at fractions `at` of
+        the way, (r, len(at)). NaN for a run that has NaN there, or where the grid does not reach.
+        """
+        inside = self.x[(self.x > start) & (self.x < end)]
+        places = np.array([start, *inside, end]) if at is None else start + np.asarray(at, dtype=float) * (end - start)
+        # start + 1.0 · (end − start) may miss the last row by a rounding
+        slack = 1e-9 * (self.x[-1] - self.x[0])
+        near = np.clip(places, self.x[0], self.x[-1])
+        places = np.where(abs(places - near) <= slack, near, places)
+        found = np.stack([interpolate(places, self.x, row) for row in self.values])
+        if at is not None or start == end:
+            return found[:, : None if at is not None else 1]
+        return np.asarray(((found[:, 1:] + found[:, :-1]) / 2 * np.diff(places)).sum(axis=1) / (end - start))[:, None]
+
     def at(self, x: ArrayLike) -> np.ndarray:
         """The medians at any places, by linear interpolation; NaN outside the grid."""
         places = np.asarray(x, dtype=float)

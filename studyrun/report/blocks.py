@@ -1,0 +1,67 @@
+"""Figures and claims as the resolved study names them: a bare name, or a block with `use`, `as` and options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from studyrun.errors import ComponentError
+from studyrun.registry import Registry, project_of
+
+if TYPE_CHECKING:
+    from studyrun.component import Component
+    from studyrun.trace.reader import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One entry: the component's name, its label, its options. `asked` is false for what nobody wrote down."""
+
+    use: str
+    label: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    asked: bool = True
+
+
+def blocks(entries: Iterable[Any]) -> Iterator[Block]:
+    """The entries of `figures:` or `claims:`; a label used twice gets a number."""
+    used: set[str] = set()
+    for entry in entries:
+        options = dict(entry) if isinstance(entry, Mapping) else {"use": str(entry)}
+        use = str(options.pop("use", ""))
+        label = wanted = str(options.pop("as", None) or use)
+        number = 2
+        while label in used:
+            label, number = f"{wanted}_{number}", number + 1
+        used.add(label)
+        yield Block(use, label, options)
+
+
+def registry_of(run: Run) -> Registry:
+    """The components within reach of a run: those that its folder keeps, or else those of the project around it."""
+    if (run.path / "plugins").is_dir():
+        return Registry(run.path)
+    return Registry(project_of(run.path.resolve().parent))
+
+
+def build(kind: str, block: Block, run: Run) -> Component:
+    """Load the component that a block names and give it its options. Raises `ComponentError`."""
+    from pydantic import ValidationError
+
+    try:
+        return _load(kind, block.use, run).model_validate(dict(block.options))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ComponentError(f"{kind} {block.use!r}: {faults}") from error
+
+
+def _load(kind: str, name: str, run: Run) -> type[Component]:
+    """From the run folder's own copies first; a figure that was added since then comes from the project around it."""
+    try:
+        return registry_of(run).load(kind, name)
+    except ComponentError:
+        around = Registry(project_of(run.path.resolve().parent))
+        if name not in {listing.name for listing in around.names(kind)}:
+            raise
+        return around.load(kind, name)

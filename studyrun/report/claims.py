@@ -1,0 +1,96 @@
+"""Deciding what a study asserts, and writing it down for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, cast
+
+from studyrun.component import Claim, Verdict
+from studyrun.errors import StudyrunError
+from studyrun.report.blocks import Block, blocks, build
+
+if TYPE_CHECKING:
+    from studyrun.trace.ensemble import Ensemble
+
+FORMAT = 1
+WORDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "undecided")}
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedClaim:
+    """A claim with its verdict. `condition` names the point of a sweep, without its seeds."""
+
+    label: str
+    use: str
+    condition: str
+    verdict: Verdict
+
+    @property
+    def mark(self) -> str:
+        """The verdict as a sign."""
+        return WORDS[self.verdict.holds][0]
+
+    @property
+    def word(self) -> str:
+        """The verdict in words."""
+        return WORDS[self.verdict.holds][1]
+
+
+def decide_all(ensemble: Ensemble) -> Iterator[DecidedClaim]:
+    """Decide every claim of the study; one that cannot be decided, for whatever reason, says so in its sentence."""
+    for block in blocks(ensemble.run.document.get("claims") or ()):
+        yield DecidedClaim(block.label, block.use, ensemble.name, _decide(block, ensemble))
+
+
+def _decide(block: Block, ensemble: Ensemble) -> Verdict:
+    try:
+        verdict = cast(Claim, build("claims", block, ensemble.run)).decide(ensemble)
+    except StudyrunError as error:
+        return _undecided(str(error))
+    except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the other claims are decided
+        return _undecided(f"{type(error).__name__}: {error}")
+    return (
+        verdict if isinstance(verdict, Verdict) else _undecided(f"decide() returned {verdict!r}, which is no Verdict")
+    )
+
+
+def _undecided(reason: str) -> Verdict:
+    return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
+
+
+def summary(claims: Sequence[DecidedClaim]) -> str:
+    """How many claims hold, in one sentence; empty where nothing is claimed."""
+    counts = {word: sum(claim.word == word for claim in claims) for _, word in WORDS.values()}
+    if not claims:
+        return ""
+    if counts["holds"] == len(claims):
+        return "The one claim of this study holds." if len(claims) == 1 else f"All {len(claims)} claims hold."
+    parts = [f"{n} {'holds' if n == 1 else 'hold'}" for n in (counts["holds"],)]
+    parts += [f"{n} {'does' if n == 1 else 'do'} not hold" for n in (counts["does not hold"],) if n]
+    parts += [f"{n} cannot be decided" for n in (counts["undecided"],) if n]
+    return f"Of {len(claims)} claims {', '.join(parts)}." if len(claims) > 1 else f"The one claim {parts[-1][2:]}."
+
+
+def to_json(claims: Sequence[DecidedClaim]) -> str:
+    """The content of claims.json. Numbers that JSON cannot hold are null."""
+    entries = [
+        {
+            "label": claim.label,
+            "use": claim.use,
+            "condition": claim.condition,
+            "holds": claim.verdict.holds,
+            "statistic": _finite(claim.verdict.statistic),
+            "interval": [_finite(end) for end in claim.verdict.interval] if claim.verdict.interval else None,
+            "runs": claim.verdict.runs,
+            "sentence": claim.verdict.sentence,
+        }
+        for claim in claims
+    ]
+    return json.dumps({"format": FORMAT, "claims": entries}, indent=2, ensure_ascii=False, default=float) + "\n"
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and isfinite(value) else None

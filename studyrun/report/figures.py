@@ -1,0 +1,137 @@
+"""Which figures a run has, and drawing each so that one that breaks takes nothing else with it."""
+
+from __future__ import annotations
+
+import traceback
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from studyrun.component import Figure
+from studyrun.errors import NothingToDrawError, StudyrunError, TraceError
+from studyrun.report.blocks import Block, blocks, build
+from studyrun.report.canvas import ReportCanvas
+from studyrun.report.export import file_name, save_figure, save_tables
+from studyrun.trace.channel import iterative_evidence
+
+if TYPE_CHECKING:
+    from studyrun.report.style import Palette
+    from studyrun.trace.ensemble import Ensemble
+
+PIXELS_PER_INCH = 124  # on the page: a figure is as wide as the text
+LARGEST_SVG = 700_000  # bytes; a heavier drawing stands on the page as PNG
+EVIDENCE = frozenset(channel.name for channel in iterative_evidence())
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A file beside the page."""
+
+    name: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFigure:
+    """One figure of the page. Without `image` it could not be drawn: `caption` says why, `details` where it broke."""
+
+    label: str
+    name: str
+    caption: str
+    image: str = ""
+    width: int = 0
+    height: int = 0
+    files: tuple[Link, ...] = ()
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A figure that was asked for and left out, with the reason."""
+
+    label: str
+    reason: str
+
+
+def planned(ensemble: Ensemble) -> Sequence[Block]:
+    """The figures that the study lists, or by default those its probes name, each probe without any by its channels."""
+    listed = ensemble.run.document.get("figures")
+    return list(blocks(listed)) if isinstance(listed, list) else list(_defaults(ensemble))
+
+
+def _defaults(ensemble: Ensemble) -> Iterator[Block]:
+    probes = {
+        probe.label: probe for arm in ensemble.arms for one in ensemble.started(arm) for probe in one.probes.values()
+    }
+    used: set[str] = set()
+    for probe in probes.values():
+        for name in probe.figures:
+            # A second probe of the same kind, under another label, gets pictures of its own.
+            options = {"probe": probe.label} if name in used else {}
+            yield Block(name, f"{name}_{probe.label}" if options else name, options, asked=False)
+            used.add(name)
+        if not probe.figures:
+            label = probe.label if probe.label not in used else f"{probe.label}_channels"
+            yield Block("", label, {"probe": probe.label}, asked=False)
+            used.add(label)
+
+
+def draw(block: Block, ensemble: Ensemble, palette: Palette, folder: Path, prefix: str) -> DrawnFigure | Skipped | None:
+    """Draw one figure and write its files under `folder`; None for a default one that has nothing to show."""
+    label = f"{prefix}{block.label}"
+    try:
+        return draw_with(partial(_draw, block, ensemble), palette, folder, label, block.label)
+    except (NothingToDrawError, TraceError) as error:
+        return Skipped(label, str(error)) if block.asked else None
+
+
+def draw_with(
+    picture: Callable[[ReportCanvas], str], palette: Palette, folder: Path, label: str, name: str
+) -> DrawnFigure:
+    """Draw with any function of a canvas that returns a caption. What breaks is put in words."""
+    try:
+        canvas = ReportCanvas(palette)
+        caption = picture(canvas)
+        if not canvas.figure.axes:
+            raise NothingToDrawError("the figure drew nothing")
+        canvas.finish()
+        return _saved(canvas, folder, label, name, caption)
+    except (NothingToDrawError, TraceError):
+        raise
+    except StudyrunError as error:
+        return DrawnFigure(file_name(label), name, f"could not be drawn: {error}")
+    except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the rest of the report stands
+        text = "".join(traceback.format_exception(error, limit=-4))
+        why = f"could not be drawn: {type(error).__name__}: {error}"
+        return DrawnFigure(file_name(label), name, why, details=text)
+
+
+def _draw(block: Block, ensemble: Ensemble, canvas: ReportCanvas) -> str:
+    if block.use:
+        return cast(Figure, build("figures", block, ensemble.run)).draw(ensemble, canvas)
+    return _draw_channels(str(block.options["probe"]), ensemble, canvas)
+
+
+def _draw_channels(label: str, ensemble: Ensemble, canvas: ReportCanvas) -> str:
+    """Every channel of a probe by its dimensions, but the evidence beside an iterative result."""
+    probe = next(one[label] for arm in ensemble.arms for one in ensemble.started(arm) if label in one)
+    for name in probe:
+        if name not in EVIDENCE and ensemble.recording(label, name):
+            canvas.draw_channel(ensemble, label, name)
+    return probe.description
+
+
+def _saved(canvas: ReportCanvas, folder: Path, label: str, name: str, caption: str) -> DrawnFigure:
+    pictures = save_figure(canvas, folder / "figures", label)
+    tables = save_tables(canvas, folder / "data", label)
+    files = [Link(suffix.upper(), f"figures/{path.name}") for suffix, path in pictures.items()]
+    files += [Link("CSV" if len(tables) == 1 else path.name, f"data/{path.name}") for path in tables]
+    inches = canvas.figure.get_size_inches()
+    width, height = (round(float(inch) * PIXELS_PER_INCH) for inch in inches)
+    svg = pictures["svg"].read_bytes()
+    kind, data = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", pictures["png"].read_bytes())
+    image = f"data:image/{kind};base64,{b64encode(data).decode()}"
+    return DrawnFigure(file_name(label), name, caption, image, width, height, tuple(files))
