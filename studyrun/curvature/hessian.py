@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from studyrun.curvature.flat import PerExampleLoss, check_losses, chunks, flatten, leaves, unflatten
@@ -108,7 +109,8 @@ class HessianOperator(SymmetricOperator):
         if len(self._chunks) == 1:
             self._kept, graph = 1, self._build(index)
         else:
-            with _Scales() as scales:
+            scales = _Scales()
+            with saved_tensors_hooks(scales.weigh, lambda tensor: tensor):
                 graph = self._build(index)
             self._kept = self._graph_bytes // max(scales.bytes, 1)
         if index < self._kept:
@@ -138,18 +140,17 @@ class HessianOperator(SymmetricOperator):
             )
 
 
-class _Scales(torch.autograd.graph.saved_tensors_hooks):
-    """Weighs the tensors that autograd saves while this is active, each storage once."""
+class _Scales:
+    """Weighs the tensors that autograd saves while it is told of them, each storage once."""
 
     def __init__(self) -> None:
         self._storages: dict[int, int] = {}
-        super().__init__(self._weigh, lambda tensor: tensor)
 
     @property
     def bytes(self) -> int:
         return sum(self._storages.values())
 
-    def _weigh(self, tensor: Tensor) -> Tensor:
+    def weigh(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         self._storages[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()  # to hand back an output itself would tie a knot that is never freed
