@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import PydanticUserError
+
 from studyrun.component import KINDS, Component, Kind
 from studyrun.errors import ComponentError
 from studyrun.registry import BUILT_IN, Listing
@@ -51,9 +53,8 @@ def _import(listing: Listing) -> ModuleType:
         if isinstance(error, ComponentError):
             raise
         line = _line_of(error, listing.path)
-        message = (
-            f"{listing.path}:{line}: importing this {listing.kind} component raised {type(error).__name__}: {error}"
-        )
+        what = f"importing {listing.name!r} ({listing.kind})"
+        message = f"{listing.path}:{line}: {what} raised {type(error).__name__}: {error}"
         raise ComponentError(message) from error
 
 
@@ -116,6 +117,8 @@ def _problems(found: type[Component], kind: str) -> list[str]:
         problems.append(f"does not implement {', '.join(missing)}")
     if not (found.__dict__.get("__doc__") or "").strip():
         problems.append("has no docstring; its first line is what `studyrun list` shows")
+    if unresolved := _unresolved(found):
+        problems.append(f"has an option whose type is not understood: {unresolved}")
     keys = {field.alias or name for name, field in found.model_fields.items()}
     for key in RESERVED.get(kind, ("use",)):
         if key in keys:
@@ -123,3 +126,12 @@ def _problems(found: type[Component], kind: str) -> list[str]:
     if found.model_config.get("extra") != "forbid" or not found.model_config.get("frozen"):
         problems.append("changes model_config: options must stay frozen and unknown ones an error")
     return problems
+
+
+def _unresolved(found: type[Component]) -> str:
+    """What is wrong with an annotation that names something the module does not have; empty if nothing is."""
+    try:
+        found.model_rebuild()
+    except (NameError, PydanticUserError) as error:
+        return str(error).split("\n", 1)[0]
+    return ""

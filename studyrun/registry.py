@@ -12,9 +12,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from studyrun.errors import ComponentError
 
@@ -150,10 +151,16 @@ def _files(folder: Path, kind: str, origin: Origin) -> Iterator[Listing]:
 
 
 def _installed(kind: str) -> Iterator[Listing]:
+    for point in _entry_points(tuple(sys.path)).select(group=f"studyrun.{kind}"):
+        yield Listing(point.name, kind, "entry point", _file_of(point), point.value)
+
+
+@lru_cache(maxsize=1)
+def _entry_points(path: tuple[str, ...]) -> Any:
+    """Every installed package's entry points, read once for all kinds: a dozen milliseconds, nine times over."""
     from importlib.metadata import entry_points
 
-    for point in entry_points(group=f"studyrun.{kind}"):
-        yield Listing(point.name, kind, "entry point", _file_of(point), point.value)
+    return entry_points()
 
 
 def _distinct(listings: Iterable[Listing]) -> list[Listing]:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from studyrun.study.load import load_study, study_from_member
+from studyrun.study.load import load_study, profile_names, study_from_member
 from studyrun.study.schema import Study
 
-__all__ = ["Study", "json_schema", "load_study", "study_from_member"]
+__all__ = ["Study", "json_schema", "load_study", "profile_names", "study_from_member"]
 
 
 def json_schema() -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import PydanticUserError
+
 from studyrun.component import KINDS, Component, Options
 from studyrun.contract import RESERVED
 from studyrun.errors import ComponentError
@@ -36,9 +38,16 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     classes, notes = _loaded(registry or Registry(project_of(Path.cwd())))
     definitions: dict[str, Schema] = {}
     for listing, contract in classes.items():
-        definitions[_reference(listing)] = _component(listing, contract, definitions)
+        try:
+            definitions[_reference(listing)] = _component(listing, contract, definitions)
+        except PydanticUserError as error:
+            notes.append(f"{listing.path}: {error.message}")
     for kind in KINDS:
-        held = {listing.name: definitions[_reference(listing)] for listing in classes if listing.kind == kind}
+        held = {
+            listing.name: definitions[_reference(listing)]
+            for listing in classes
+            if listing.kind == kind and _reference(listing) in definitions
+        }
         definitions[kind] = _choice(kind, held, partial=False)
         definitions[f"partial {kind}"] = _choice(kind, held, partial=True)
     for definition in definitions.values():

@@ -81,14 +81,15 @@ def explain(
     for complaint in complaints:
         if complaint.detail["type"] == "extra_forbidden":
             *outer, key = complaint.place
-            names = _names_at(contract, tuple(outer)) + (() if outer else also)
+            names = _names_at(contract, tuple(outer), complaint.member) + (() if outer else also)
             holder = _at(block, tuple(outer))
             assert isinstance(holder, Block)
             message = f"there is no option {key!r} here; {suggestion(key, names)}"
             faults.add(holder.keys[key], (*path, *complaint.place), message)
         elif complaint.detail["type"] == "missing":
             key = str(complaint.detail["loc"][-1])
-            message = f"the option {key!r} is missing{_described_option(contract, complaint.place, key)}"
+            what = "item" if isinstance(complaint.node, Items) else "option"
+            message = f"the {what} {key!r} is missing{_described_option(contract, complaint.place, key)}"
             faults.add(complaint.node.origin, (*path, *complaint.place), message)
         else:
             by_value.setdefault(complaint.place, []).append(complaint)
@@ -173,9 +174,11 @@ def _at(node: Node, place: Where) -> Node:
     return node
 
 
-def _names_at(contract: type[Options], place: Where) -> tuple[str, ...]:
-    """The options known at a place inside a block, over all members of a union."""
-    return tuple(dict.fromkeys(name for model in _models_at(contract, place) for name in option_names(model)))
+def _names_at(contract: type[Options], place: Where, member: str = "") -> tuple[str, ...]:
+    """The options known at a place inside a block: of the member of a union that is meant, or of all."""
+    models = _models_at(contract, place)
+    meant = [model for model in models if model.__name__ in member]
+    return tuple(dict.fromkeys(name for model in meant or models for name in option_names(model)))
 
 
 def _models_at(contract: type[Options], place: Where) -> list[type[Options]]:

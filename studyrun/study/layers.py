@@ -8,7 +8,7 @@ from pathlib import Path
 
 from studyrun.study.merging import merged, normalised
 from studyrun.study.study_file import read, shown
-from studyrun.study.tree import Block, Faults, Node, Origin, Scalar, described, suggestion
+from studyrun.study.tree import Block, Faults, Node, Origin, Scalar, described, shortened, suggestion
 
 MAX_EXTENDS = 20
 
@@ -27,8 +27,9 @@ def read_layers(path: Path, faults: Faults, above: tuple[Path, ...] = ()) -> Lay
     if top is None:
         return None
     layers = Layers(Block({}, {}, top.origin))
-    if "extends" in top.entries:
-        below = _extended(path, top.entries["extends"], faults, (*above, path.resolve()))
+    named = top.get("extends")
+    if named is not None:
+        below = _extended(path, named, faults, (*above, path.resolve()))
         if below is None:
             return None
         layers = below
@@ -46,15 +47,20 @@ def _extended(path: Path, named: Node, faults: Faults, above: tuple[Path, ...]) 
         )
         return None
     other = path.parent / named.value
+    try:
+        there = other.is_file()
+    except OSError:  # a name longer than any file's, say
+        there = False
+    if not there:
+        message = f"there is no file {shortened(shown(other), 200)}; the path is relative to this file"
+        faults.add(named.origin, "extends", message)
+        return None
     if other.resolve() in above:
         chain = " → ".join(shown(one) for one in (*above, other.resolve()))
         faults.add(named.origin, "extends", f"the files extend each other in a circle: {chain}")
         return None
     if len(above) > MAX_EXTENDS:
         faults.add(named.origin, "extends", f"more than {MAX_EXTENDS} files extend each other")
-        return None
-    if not other.is_file():
-        faults.add(named.origin, "extends", f"there is no file {shown(other)}; the path is relative to this file")
         return None
     return read_layers(other, faults, above)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from studyrun.errors import StudyrunError, UsageError
 from studyrun.registry import Registry, nearest
-from studyrun.study.assembly import assemble
+from studyrun.study.assembly import KEYS, assemble
 from studyrun.study.branches import build_branches
 from studyrun.study.components import Workshop
 from studyrun.study.layers import read_layers, with_profiles
@@ -42,6 +42,15 @@ def load_study(path: Path, *, profile: Sequence[str] = (), overrides: Sequence[s
     return replace(study, profiles=tuple(profile), settings=tuple(overrides))
 
 
+def profile_names(path: Path) -> tuple[str, ...]:
+    """The profiles of a study file and of those it extends. Raises `InvalidStudyError` where it cannot be read."""
+    faults = Faults()
+    layers = read_layers(Path(path), faults)
+    if layers is None:
+        faults.stop_here()
+    return tuple(layers.profiles) if layers else ()
+
+
 def study_from_member(study: Study, member: Member) -> Study:
     """The study of one point of a sweep: no sweep of its own, and with what the member sets written out."""
     source = study.source or Path("study.yaml")
@@ -71,7 +80,8 @@ def _study(tree: Block, workshop: Workshop, source: Path) -> Study:
     if study is None:
         raise StudyrunError(f"{source}: the study could not be put together, and no reason was found")
     sweep = tree.get("sweep")
-    document: dict[str, Any] = {**study.document, **({"sweep": plain(sweep)} if sweep is not None else {})}
+    written: dict[str, Any] = {**study.document, **({"sweep": plain(sweep)} if sweep is not None else {})}
+    document = {key: written[key] for key in KEYS if key in written}
     return replace(study, members=tuple(members), document=document, components=tuple(workshop.used.values()))
 
 

@@ -90,17 +90,18 @@ def _put_in_block(node: Block, at: Where, setting: Setting, faults: Faults) -> N
     rest = setting.where[len(at) :]
     whole = _holds_dotted_keys(at) and (at, rest[0]) != (("sweep",), "zip")
     key = ".".join(rest) if whole else rest[0]
-    below = (*setting.where,) if whole else (*at, key)
-    child = node.entries.get(key)
-    if child is None or (isinstance(child, Scalar) and child.value is None):
-        child = Block({}, {}, setting.origin)
-    last = len(below) == len(setting.where)
-    value = (
-        merged(node.entries.get(key), normalised(setting.value, below)) if last else _put(child, below, setting, faults)
-    )
-    if key == "use" and _changes_use(node, Block({"use": value}, {}, setting.origin)):
-        return Block({"use": value}, {"use": setting.origin}, setting.origin)
-    return node.with_entry(key, value, node.keys[key] if key in node.keys and not last else setting.origin)
+    if whole or len(rest) == 1:
+        value = merged(node.entries.get(key), normalised(setting.value, setting.where))
+        if key == "use" and _changes_use(node, Block({"use": value}, {}, setting.origin)):
+            return Block({"use": value}, {"use": setting.origin}, setting.origin)
+        return node.with_entry(key, value, setting.origin)
+    child = node.get(key)
+    if child is None and rest[1].isdigit():
+        message = f"no list {'.'.join((*at, key))} is written in the study; set the list whole"
+        faults.add(setting.origin, setting.path, message)
+        return node
+    value = _put(child or Block({}, {}, setting.origin), (*at, key), setting, faults)
+    return node.with_entry(key, value, node.keys.get(key, setting.origin))
 
 
 def _put_in_list(node: Items, at: Where, setting: Setting, faults: Faults) -> Node:
