@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,32 +13,63 @@ import h5py
 import numpy as np
 
 from studyrun.errors import TraceError
+from studyrun.trace.journal import journal_of, read_journal
 from studyrun.trace.layout import FORMAT
+from studyrun.trace.pages import PagedFile
 
 Result = TypeVar("Result")
 
 _ATTEMPTS = 6
-_FIRST_PAUSE = 0.02  # seconds, doubled at each attempt: a flush takes some milliseconds
+_FIRST_PAUSE = 0.02  # seconds, doubled at each attempt: a commit takes some milliseconds
 _HIDDEN = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
-_BUSY = 5.0  # seconds since the last write within which a fault may be a flush under way
 
 
 def read(path: Path, what: Callable[[h5py.File], Result]) -> Result:
     """Open the trace, hand it to `what`, close it, and return what that made of it.
 
-    Locks are not asked for, so a writer is never held up; a read that meets a flush half-way is tried again. Raises
-    `TraceError` where the file is damaged or of a newer format.
+    A writer is never held up. A read during which the file changed is done again, except for the last attempt: a read
+    that takes longer than the pause between two flushes would never end. Raises `TraceError` where the file is damaged
+    or of another format.
     """
     for attempt in range(_ATTEMPTS):
+        last, before = attempt == _ATTEMPTS - 1, _stamps(path)
         try:
-            with h5py.File(path, "r", locking=False) as file:
+            with _opened(path) as file:
                 check_format(path, file)
-                return what(file)
+                result = what(file)
         except (OSError, KeyError, RuntimeError, ValueError) as error:
-            if attempt == _ATTEMPTS - 1 or not _being_written(path):
+            if last or _stamps(path) == before:
                 raise TraceError(f"{path} cannot be read: {error}") from error
-            time.sleep(_FIRST_PAUSE * 2**attempt)
+        else:
+            if last or _stamps(path) == before:
+                return result
+        time.sleep(_FIRST_PAUSE * 2**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file as the last commit left it, or leaves it, if its journal is still there."""
+    journal = read_journal(path)
+    if journal is None:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+        return
+    with PagedFile(path, os.open(path, os.O_RDONLY), journal) as pages, h5py.File(pages, "r") as file:
+        yield file
+
+
+def _stamps(path: Path) -> list[tuple[int, int] | None]:
+    """What changes with every commit, when it begins and when it ends."""
+    return [_stamp(path), _stamp(journal_of(path))]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def check_format(path: Path, file: h5py.File) -> None:
@@ -55,10 +88,3 @@ def read_attributes(target: h5py.Group | h5py.Dataset) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _being_written(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime < _BUSY
-    except OSError:
-        return False

@@ -8,7 +8,7 @@ attribute `dtype`, `float16` as float32, which holds it exactly, with the same a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil, prod
+from math import prod
 from typing import Any
 
 import h5py
@@ -44,24 +44,9 @@ def set_attributes(target: h5py.Group | h5py.Dataset, attributes: Mapping[str, A
 
 
 def chunk_rows(channel: Channel) -> int:
-    """How many steps lie in one chunk: some tens of kilobytes, or one step where chunks are compressed.
-
-    A compressed chunk that grows moves, and its old place is written over: if the process dies there, rows that were
-    safe are lost. With one step to a chunk none is ever written twice.
-    """
+    """How many steps lie in one chunk: some tens of kilobytes, and at least one step."""
     row_bytes = prod(channel.shape) * np.dtype(_disk_dtype(channel)).itemsize
-    return 1 if _compressed(channel) else max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
-
-
-def _compressed(channel: Channel) -> bool:
-    return prod(channel.shape) > _WIDE
-
-
-def bytes_needed(channel: Channel, rows: int, more: int) -> int:
-    """An upper bound of what `more` rows after `rows` may add to the file; a chunk is allocated whole."""
-    per_chunk = chunk_rows(channel)
-    chunks = ceil((rows + more) / per_chunk) - rows // per_chunk
-    return chunks * per_chunk * prod(channel.shape) * np.dtype(_disk_dtype(channel)).itemsize
+    return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
 
 
 def make_probe(group: h5py.Group, channels: Sequence[Channel]) -> None:
@@ -94,7 +79,7 @@ def _make_channel(group: h5py.Group, channel: Channel) -> None:
         _disk_dtype(channel),
         maxshape=(None, *channel.shape),
         chunks=(chunk_rows(channel), *channel.shape),
-        **(compression if _compressed(channel) else {}),
+        **(compression if prod(channel.shape) > _WIDE else {}),
     )
     for axis, name in enumerate(("step", *(dimension.name for dimension in channel.dims))):
         dataset.dims[axis].attach_scale(group[name])

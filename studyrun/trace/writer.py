@@ -1,15 +1,14 @@
-"""Writes trace.h5: readings wait in memory, and one flush puts them in the file, which is whole in between.
+"""Writes trace.h5: readings wait in memory, and one flush brings them to the file, all or none.
 
-Nothing touches the file but `flush` (and `create`, once), so that whoever opens it between two flushes, or after this
-process was killed there, reads everything up to the last flush. Before a flush writes, it claims the room it may need:
-a full disk is met while the file is still whole, and the flush can be tried again.
+Nothing touches the file between two flushes, and a flush is committed through a journal (`journal.py`), so that whoever
+opens the file meanwhile, or after this process was killed, finds everything up to the last flush.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,21 +18,20 @@ import h5py
 import numpy as np
 
 from studyrun.errors import RunFolderError, TraceError
-from studyrun.trace import layout, room
+from studyrun.trace import journal, layout
 from studyrun.trace.buffer import ProbeBuffer
 from studyrun.trace.channel import Channel, check_name
 from studyrun.trace.layout import Attribute
+from studyrun.trace.pages import PagedFile
 
 _CACHE = 262_144  # bytes of chunks that each open dataset may hold
-_ROOM_FOR_METADATA = 65_536
-_ROOM_FOR_NEW_CHANNEL = 16_384
 
 
 @dataclass(slots=True)
 class _Probe:
     """One probe of one arm: its datasets once they are made, the rows in the file that count, and what waits.
 
-    The datasets stay open: HDF5 writes a dataset's last chunks when it is closed, and h5py has no way to raise there.
+    The datasets stay open: opening them costs more than writing to them.
     """
 
     buffer: ProbeBuffer
@@ -51,54 +49,64 @@ class _Arm:
 
 
 class TraceWriter:
-    """The one writer of a trace. `buffered_bytes` says how much waits for the next flush.
+    """The one writer of a trace. That only one writes at a time is the run folder's business."""
 
-    After an error in the middle of writing (not one of room, which is met before) the writer takes no more.
-    """
-
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    def __init__(self, path: Path, pages: PagedFile, mode: str) -> None:
         self.path = path
-        self.buffered_bytes = 0
-        self._file = file
+        self._pages = pages
+        self._file = h5py.File(pages, mode, track_order=True, libver=layout.LIBRARY_VERSIONS, rdcc_nbytes=_CACHE)
         self._arms: dict[str, _Arm] = {}
-        self._broken = False
+        self._buffered = 0
 
     @classmethod
     def create(cls, path: Path, *, title: str, study: str, git_commit: str) -> TraceWriter:
         """Start a new trace. Raises `RunFolderError` if the file exists or cannot be made."""
         if path.exists():
             raise RunFolderError(f"{path} exists already; a trace is never overwritten")
-        file = _open(path, "x", track_order=True)
-        writer = cls(path, file)
-        texts: dict[str, Attribute] = {"Conventions": layout.CONVENTIONS, "studyrun_format": layout.FORMAT}
-        texts |= {"title": title, "study": study, "git_commit": git_commit}
+        draft = path.with_name(path.name + ".draft")  # so that a file of the right name is a trace from the start
         try:
-            writer._claim(_ROOM_FOR_METADATA + _text_bytes(texts))
-            writer._guarded(lambda: layout.set_attributes(file, texts))
-            writer._guarded(writer._sync)
+            pages = PagedFile(draft, os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666))
+        except OSError as error:
+            raise RunFolderError(f"{path} cannot be made: {error.strerror}") from error
+        writer = cls(path, pages, "w")
+        texts: dict[str, Attribute] = {"Conventions": layout.CONVENTIONS, "studyrun_format": layout.FORMAT}
+        layout.set_attributes(writer._file, texts | {"title": title, "study": study, "git_commit": git_commit})
+        writer._file.flush()
+        try:
+            writer._commit()
         except RunFolderError:
-            writer.close()
-            path.unlink(missing_ok=True)
+            writer._abandon()
+            draft.unlink()
             raise
-        writer._give_back()
+        pages.path = draft.rename(path)
         return writer
 
     @classmethod
     def resume(cls, path: Path) -> TraceWriter:
         """Go on with a trace. Raises `RunFolderError` if it is missing, damaged, or of another format."""
-        file = _open(path, "r+")
-        found = file.attrs.get("studyrun_format", "none")
+        try:
+            journal.recover(path)
+            writer = cls(path, PagedFile(path, os.open(path, os.O_RDWR)), "r+")
+        except FileNotFoundError:
+            raise RunFolderError(f"{path} does not exist") from None
+        except OSError as error:
+            raise RunFolderError(f"{path} cannot be opened as a trace: {error}") from error
+        found = writer._file.attrs.get("studyrun_format", "none")
         if found != layout.FORMAT:
-            file.close()
+            writer._abandon()
             raise RunFolderError(f"{path}: expected a trace of studyrun_format {layout.FORMAT}, got {found}")
-        writer = cls(path, file)
-        writer._arms = {name: _Arm(made=True, probes=_probes_of(group)) for name, group in file.items()}
+        writer._arms = {name: _Arm(made=True, probes=_probes_of(group)) for name, group in writer._file.items()}
         return writer
 
     @property
     def arms(self) -> Mapping[str, tuple[str, ...]]:
         """The labels of the probes of each arm, by arm."""
         return {name: tuple(arm.probes) for name, arm in self._arms.items()}
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How much memory the next flush sets free."""
+        return self._buffered + self._pages.waiting
 
     def add_arm(self, arm: str, attributes: Mapping[str, Attribute]) -> None:
         """Add an arm. Raises `TraceError` if it is there already."""
@@ -117,7 +125,7 @@ class TraceWriter:
     def append(self, arm: str, label: str, step: int, time: float, reading: Mapping[str, Any]) -> None:
         """Take a reading of θ_step into memory, a copy of it. Raises `ProbeError` if it breaks the declaration."""
         probe = self._probe(arm, label)
-        self.buffered_bytes += probe.buffer.append(step, time, reading)
+        self._buffered += probe.buffer.append(step, time, reading)
         probe.dirty = True
 
     def set_arm(self, arm: str, **attributes: Attribute) -> None:
@@ -139,29 +147,26 @@ class TraceWriter:
             probe.dirty = True
 
     def flush(self) -> None:
-        """Write what waits, and see it on the disk.
+        """Bring what waits to the disk.
 
-        Raises `RunFolderError` if that fails. On a full disk nothing has been touched then: what was flushed before
-        stands, what waits still waits, and flushing again may succeed.
+        Raises `RunFolderError` if the disk is full or fails. What was flushed before stands then, what waits still
+        waits, and flushing again may succeed.
         """
-        if self._broken:
-            raise RunFolderError(f"{self.path}: an earlier write failed, nothing more can be written to it")
-        if not self._waiting():
-            return
-        self._claim(self._room_needed())
-        self._guarded(self._write)
-        self._give_back()
+        if any(_waits(arm) for arm in self._arms.values()):
+            for name, arm in self._arms.items():
+                self._write_arm(name, arm)
+            self._buffered = 0
+            self._file.flush()
+        self._commit()
 
     def close(self) -> None:
         """Flush and close. The file is closed also where the flush fails."""
-        if not self._file:
+        if self._pages.closed:
             return
         try:
-            if not self._broken:
-                self.flush()
+            self.flush()
         finally:
-            with suppress(OSError, RuntimeError, ValueError):
-                self._file.close()
+            self._abandon()
 
     def __enter__(self) -> TraceWriter:
         return self
@@ -185,50 +190,6 @@ class TraceWriter:
             known = ", ".join(probes) or "none"
             raise TraceError(f"{self.path}: arm {arm!r} has no probe {label!r} (probes: {known})") from None
 
-    def _waiting(self) -> bool:
-        return any(
-            not arm.made or arm.attributes or any(probe.dirty or probe.attributes for probe in arm.probes.values())
-            for arm in self._arms.values()
-        )
-
-    def _room_needed(self) -> int:
-        """An upper bound, in bytes, of what the next flush adds to the file."""
-        need = _ROOM_FOR_METADATA
-        for arm in self._arms.values():
-            need += _text_bytes(arm.attributes)
-            for probe in arm.probes.values():
-                need += _text_bytes(probe.attributes)
-                for channel in probe.buffer.channels.values():
-                    need += layout.bytes_needed(channel, probe.rows, len(probe.buffer))
-                    need += 0 if probe.datasets else _ROOM_FOR_NEW_CHANNEL
-        return need
-
-    def _claim(self, need: int) -> None:
-        room.claim(self.path, self._descriptor, self._file.id.get_filesize(), need)
-
-    def _give_back(self) -> None:
-        room.give_back(self._descriptor, self._file.id.get_filesize())  # HDF5 knows where its own file ends
-
-    def _guarded(self, write: Callable[[], None]) -> None:
-        """Call `write`; if it fails, let nothing more reach the file."""
-        try:
-            write()
-        except (OSError, RuntimeError, ValueError) as error:
-            self._broken = True
-            room.abandon(self._descriptor)
-            raise room.write_error(self.path, error) from error
-
-    def _write(self) -> None:
-        for name, arm in self._arms.items():
-            self._write_arm(name, arm)
-        self._sync()
-        for arm in self._arms.values():
-            for probe in arm.probes.values():
-                probe.rows += len(probe.buffer)
-                probe.buffer.clear()
-                probe.dirty = False
-        self.buffered_bytes = 0
-
     def _write_arm(self, name: str, arm: _Arm) -> None:
         group = self._file[name] if arm.made else self._file.create_group(name, track_order=True)
         arm.made = True
@@ -242,24 +203,34 @@ class TraceWriter:
             probe.attributes = {}
             if probe.dirty:
                 layout.write_rows(probe.datasets, probe.rows, probe.buffer)
+                probe.rows += len(probe.buffer)
+                probe.buffer.clear()
+                probe.dirty = False
 
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._descriptor)
+    def _commit(self) -> None:
+        try:
+            self._pages.commit()
+        except OSError as error:
+            raise _write_error(self.path, error, self._pages.waiting) from error
 
-    @property
-    def _descriptor(self) -> int:
-        return int(self._file.id.get_vfd_handle())
+    def _abandon(self) -> None:
+        """Close without committing; HDF5 writes on closing, but only to memory."""
+        self._file.close()
+        self._pages.close()
 
 
-def _open(path: Path, mode: str, **options: Any) -> h5py.File:
-    """Open without HDF5's lock, so that anyone may read meanwhile; that one writes is the run folder's business."""
-    try:
-        return h5py.File(path, mode, locking=False, libver=layout.LIBRARY_VERSIONS, rdcc_nbytes=_CACHE, **options)
-    except FileNotFoundError:
-        raise RunFolderError(f"{path}: no such file, or no such folder to make it in") from None
-    except OSError as error:
-        raise RunFolderError(f"{path} cannot be opened as a trace: {error}") from error
+def _waits(arm: _Arm) -> bool:
+    return not arm.made or bool(arm.attributes) or any(one.dirty or one.attributes for one in arm.probes.values())
+
+
+def _write_error(path: Path, error: OSError, need: int) -> RunFolderError:
+    """What to tell the user of a commit that failed."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return RunFolderError(f"{path} cannot be written: {error.strerror or error}; what was written before is whole")
+    return RunFolderError(
+        f"the disk is full: no room for {need / 1e6:.1f} MB more in {path}. What was written before is whole and "
+        f"readable; free some space, then: studyrun resume {path.parent}"
+    )
 
 
 def _probes_of(arm: h5py.Group) -> dict[str, _Probe]:
@@ -270,7 +241,3 @@ def _probes_of(arm: h5py.Group) -> dict[str, _Probe]:
         last = int(group["step"][rows - 1]) if rows else None
         probes[label] = _Probe(ProbeBuffer(label, channels, last), layout.open_datasets(group), rows)
     return probes
-
-
-def _text_bytes(attributes: Mapping[str, Attribute]) -> int:
-    return sum(4 * len(value) if isinstance(value, str) else 64 for value in attributes.values())
