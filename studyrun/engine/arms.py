@@ -98,7 +98,8 @@ class RunInProgress:
             trainer=Trainer(self.problem.with_study(study)),
             probes=study.probes,
             channels=self.channels,
-            branches=[branch for branch in self.study.branches if branch.parent == name],
+            # Of a resumed arm, some branches have forked already: they stand in the checkpoint's queue.
+            branches=[one for one in self.study.branches if one.parent == name and one.name not in self.queue],
             stop=study.stop,
             recorder=Recorder(self.writer, name, self.channels, self.journal.warn),
             ledger=self.ledger,

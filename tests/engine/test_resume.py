@@ -38,7 +38,9 @@ class DiesAt(Silent):
 
 
 @pytest.mark.parametrize("optimizer", ["{use: gd, lr: 0.01, momentum: 0.9}", "{use: sgd, lr: 0.01, batch_size: 9}"])
-@pytest.mark.parametrize(("arm", "step"), [("baseline", 0), ("baseline", 6), ("exit", 5), ("exit", 11), ("again", 10)])
+@pytest.mark.parametrize(
+    ("arm", "step"), [("baseline", 0), ("baseline", 6), ("baseline", 10), ("exit", 5), ("exit", 11), ("again", 10)]
+)
 def test_a_killed_run_resumes_bit_for_bit(
     tiny, carry_out, data_folder, tmp_path: Path, optimizer: str, arm: str, step: int
 ) -> None:
@@ -102,7 +104,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, carry_out, data
 
 
 def test_without_any_checkpoint_it_says_so(tiny, data_folder, tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="cannot be resumed: .*latest.pt is missing"):
+    with pytest.raises(RunFolderError, match=r"cannot be resumed: .*latest.pt is missing"):
         resume(prepare(tiny(), data_folder), tmp_path, Silent())
 
 
