@@ -16,7 +16,7 @@ from studyrun.study.layers import read_layers, with_profiles
 from studyrun.study.merging import Setting, normalised, put
 from studyrun.study.overrides import parse_override, split
 from studyrun.study.schema import Member, Study
-from studyrun.study.sweep import expand
+from studyrun.study.sweep import expand, unseen
 from studyrun.study.tree import Block, Faults, Origin, plain, planted
 
 
@@ -69,20 +69,24 @@ def study_from_member(study: Study, member: Member) -> Study:
 def _study(tree: Block, workshop: Workshop, source: Path) -> Study:
     """The study of a whole tree: its trunk, its branches, and the members of its sweep, each of them checked."""
     study = _with_branches(tree, workshop, source)
-    members = []
-    for member, point in expand(tree, workshop.faults):
+    points = expand(tree, workshop.faults)
+    for point in unseen(points):
         swept = tree.without("sweep")
         for setting in point:
             swept = put(swept, setting, workshop.faults)
         _with_branches(swept, workshop, source)
-        members.append(member)
     workshop.faults.stop_here()
     if study is None:
         raise StudyrunError(f"{source}: the study could not be put together, and no reason was found")
     sweep = tree.get("sweep")
     written: dict[str, Any] = {**study.document, **({"sweep": plain(sweep)} if sweep is not None else {})}
     document = {key: written[key] for key in KEYS if key in written}
-    return replace(study, members=tuple(members), document=document, components=tuple(workshop.used.values()))
+    return replace(
+        study,
+        members=tuple(member for member, _ in points),
+        document=document,
+        components=tuple(workshop.used.values()),
+    )
 
 
 def _with_branches(tree: Block, workshop: Workshop, source: Path) -> Study | None:

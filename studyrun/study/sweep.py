@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -14,7 +15,10 @@ from studyrun.study.schema import Member
 from studyrun.study.tree import Block, Faults, Items, Node, described, plain
 
 MAX_MEMBERS = 10_000
+LONGEST = 120
+TIED = ("optimizer", "loss", "stop", "probes", "branches")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+_UNSAFE_IN_KEY = re.compile(r"[^A-Za-z0-9._-]+")
 Axis = list[tuple[Setting, ...]]
 """The places along one direction of the grid; each sets one path, or under `zip` several at once."""
 
@@ -101,17 +105,21 @@ def _names(points: Sequence[Sequence[Setting]]) -> list[str]:
     """A folder name for each point: what differs, such as `seed=0_lr=0.01`; numbered where that is not enough."""
     words = [{setting.path: _word(setting.value) for setting in point} for point in points]
     varying = [path for path in words[0] if len({word[path] for word in words}) > 1] or list(words[0])
-    short = {path: path.rsplit(".", 1)[-1] for path in varying}
-    tails = list(short.values())
-    keys = {path: tail if tails.count(tail) == 1 else path for path, tail in short.items()}
-    bare = ["_".join(f"{_safe(keys[path])}={word[path]}" for path in varying)[:120] for word in words]
-    return [name if bare.count(name) == 1 else f"{name}_{bare[:index].count(name)}" for index, name in enumerate(bare)]
+    tails = Counter(path.rsplit(".", 1)[-1] for path in varying)
+    keys = {path: path.rsplit(".", 1)[-1] if tails[path.rsplit(".", 1)[-1]] == 1 else path for path in varying}
+    names = ["_".join(f"{_UNSAFE_IN_KEY.sub('-', keys[path])}={word[path]}" for path in varying) for word in words]
+    count = Counter(name[:LONGEST] for name in names)
+    return [
+        name if len(name) <= LONGEST and count[name] == 1 else f"{name[:LONGEST]}_{index}"
+        for index, name in enumerate(names)
+    ]
 
 
 def _word(value: Node) -> str:
-    """A swept value in a file's name."""
+    """A swept value in a file's name. It holds no underscore, which stands between values and before numbers."""
     held = plain(value)
-    return _safe(_spelt(held))[:40] or "empty"
+    word = _UNSAFE.sub("-", _spelt(held))[:40]
+    return (word if isinstance(held, int | float) else word.strip("-")) or "empty"
 
 
 def _spelt(held: Any) -> str:
@@ -120,12 +128,22 @@ def _spelt(held: Any) -> str:
         return "-".join([str(held["use"]), *rest] if "use" in held else rest)
     if isinstance(held, list):
         return "-".join(map(_spelt, held))
-    return (
-        {True: "true", False: "false", None: "null"}.get(held, str(held))
-        if isinstance(held, bool | None)
-        else str(held)
-    )
+    return "null" if held is None else str(held).lower() if isinstance(held, bool) else str(held)
 
 
-def _safe(text: str) -> str:
-    return _UNSAFE.sub("-", text).strip("-") if text not in (".", "..") else "dots"
+def unseen(points: Iterable[tuple[Member, tuple[Setting, ...]]]) -> Iterator[tuple[Setting, ...]]:
+    """The points that set some section as no point before them did.
+
+    A section is right or wrong by itself, save those that triggers and branches tie together. A grid of a thousand
+    seeds and ten models is thus checked in about a thousand steps.
+    """
+    seen: set[tuple[object, ...]] = set()
+    for _, point in points:
+        sections: dict[str, list[int]] = {}
+        for setting in point:
+            section = "tied" if setting.where[0] in TIED else setting.where[0]
+            sections.setdefault(section, []).append(id(setting.value))
+        states = {(section, *values) for section, values in sections.items()}
+        if not states <= seen:
+            yield point
+        seen |= states

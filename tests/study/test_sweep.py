@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 
 from studyrun.study import Study, study_from_member
 from studyrun.study.sweep import expand
-from studyrun.study.tree import Block, Faults, Origin, planted
+from studyrun.study.tree import Block, Faults, Node, Origin, plain, planted
+from studyrun.study.yaml_reader import parse
 
 Load = Callable[..., Study]
 FaultsOf = Callable[..., list[str]]
+
+
+def parsed(text: str) -> Node:
+    node = parse(text, Origin("f", 1, 1), Faults())
+    assert node is not None
+    return node
 
 
 def names_of(load: Load, sweep: str) -> list[str]:
@@ -47,8 +54,23 @@ def test_members_are_named_by_what_differs(load: Load) -> None:
     assert names_of(load, "{model.hidden: [[4, 4], [8]]}") == ["hidden=4-4", "hidden=8"]
     assert names_of(load, "{groups: [null, halves]}") == ["groups=null", "groups=halves"]
     assert names_of(load, "{optimizer.nesterov: [false], dataset.note: [a b, ../c, a-b, '']}") == [
-        *("note=a-b_0", "note=..-c", "note=a-b_1", "note=empty"),
+        *("note=a-b_0", "note=..-c", "note=a-b_2", "note=empty"),
     ]
+
+
+def test_a_sign_is_part_of_a_name(load: Load) -> None:
+    assert names_of(load, "{model.limit: [-1, 1]}") == ["limit=-1", "limit=1"]
+
+
+def test_names_too_long_for_a_folder_are_cut_and_numbered(load: Load) -> None:
+    values = ", ".join(f"{'x' * 60}{i}" for i in range(2))
+    assert names_of(load, f"{{dataset.note: [{values}]}}") == [f"note={'x' * 40}_{i}" for i in range(2)]
+    lists = ", ".join(f"a{i}: [{'y' * 38}0, {'y' * 38}1]" for i in range(4))
+    tree = planted(plain(parsed(f"sweep: {{{lists}}}")), Origin("f", 1, 1))
+    assert isinstance(tree, Block)
+    names = [member.name for member, _ in expand(tree, Faults())]
+    assert len(set(names)) == 16
+    assert max(map(len, names)) < 130
 
 
 def test_paths_that_end_alike_are_named_in_full(load: Load) -> None:
@@ -117,3 +139,24 @@ def test_too_many_members_are_refused_before_any_is_made(faults_of: FaultsOf) ->
 @pytest.mark.parametrize("path", ["sweep.seed", "profiles.a", "title", "extends"])
 def test_what_cannot_be_swept(faults_of: FaultsOf, path: str) -> None:
     assert any(f"'{path}' cannot be swept" in fault for fault in faults_of(f"sweep: {{{path}: [1]}}\n"))
+
+
+def test_ten_thousand_members_are_checked_in_good_time(faults_of: FaultsOf) -> None:
+    """The last of a thousand seeds is wrong, and the last of ten trigger values for the branch that uses it."""
+    start = perf_counter()
+    seeds = ", ".join(map(str, [*range(999), -1]))
+    labels = ", ".join(["level"] * 1 + [f"x{i}" for i in range(9)])
+    branch = "branches: {exit: {at: {use: above, probe: level}}}\n"
+    faults = faults_of(f"{branch}sweep: {{seed: [{seeds}], branches.exit.at.probe: [{labels}]}}\n")
+    assert len(faults) == 10
+    assert perf_counter() - start < 20
+
+
+@pytest.mark.parametrize("tied", ["stop.when.probe", "branches.exit.at.probe"])
+def test_sections_tied_by_triggers_are_checked_together(faults_of: FaultsOf, tied: str) -> None:
+    """Each label exists under one of the two lists of probes, so that only the pairs can be wrong."""
+    text = "branches: {exit: {at: {use: above, probe: level}}}\n"
+    text = text if tied.startswith("branches") else ""
+    zipped = f"probes: [[level], [{{use: level, as: other}}]], {tied}: [level, other]"
+    faults = faults_of(f"{text}sweep: {{{zipped}}}\n", *(["stop.when={use: above}"] if not text else []))
+    assert any("labelled 'other', and there is none" in fault for fault in faults)
