@@ -278,7 +278,7 @@ class Snapshot(Protocol):
         """The k algebraically largest eigenpairs of the Hessian: one solve a step, at the tightest tolerance due."""
 
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The outputs (n, o) in training mode, differentiable in `parameters` and `inputs`; buffers stay as they are."""
+        """The outputs (n, o) in training mode, differentiable in both arguments; buffers stay as they are."""
 
     def per_example(self, parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """The losses (n,) of any examples, differentiable in `parameters` (in the model's order)."""
@@ -398,12 +398,21 @@ class Canvas(Protocol):
         """Return the line style of an arm: solid for the trunk."""
 
     def line(
-        self, axes: Axes, series: Series, *, label: str, color: str, style: str = "-", arm: str | None = None
+        self,
+        axes: Axes,
+        series: Series,
+        *,
+        label: str,
+        color: str,
+        style: str = "-",
+        arm: str | None = None,
+        smooth: float = 0.0,
     ) -> None:
         """Draw a series: its median as a line, its spread over seeds as a band; its numbers go to the CSV.
 
         With `arm`, the line belongs to that arm and `label` names something else, a group say: the line takes the
-        arm's style, and the legend explains labels by colour and arms by style.
+        arm's style, and the legend explains labels by colour and arms by style. With `smooth`, the line is a running
+        mean over that share of the x range, and what was recorded stands pale behind it.
         """
 
     def share_y(self, axes: Sequence[Axes], scale: str = "auto") -> None:

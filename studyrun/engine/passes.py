@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +31,9 @@ def training_pass(problem: Problem, split: Split) -> Pass:
 
     The mean over all examples is the sum over chunks of each chunk's sum / n, so that unequal chunks weigh right.
     """
-    parameters = tuple(problem.model.parameters())
+    parameters = tuple(problem.named_tensors.values())
     losses, correct, total = [], [], None
-    for chunk in problem.chunks(len(split)):
-        piece = split.take(chunk)
+    for piece in _pieces(problem, split):
         outputs = problem.model(piece.inputs)
         each = problem.loss.per_example(outputs, piece.targets)
         gradient = torch.autograd.grad(each.sum() / len(split), parameters, materialize_grads=True)
@@ -44,12 +44,17 @@ def training_pass(problem: Problem, split: Split) -> Pass:
     return Pass(_joined(losses), _joined_or_none(correct), total)
 
 
+def _pieces(problem: Problem, split: Split) -> Iterator[Split]:
+    """The split chunk by chunk; whole where it is a single one."""
+    chunks = problem.chunks(len(split))
+    return (split if len(chunks) == 1 else split.take(chunk) for chunk in chunks)
+
+
 def forward_pass(problem: Problem, split: Split) -> tuple[Tensor, Tensor | None]:
     """Return losses (n,) and correctness (n,) of `split` in evaluation mode, without gradients."""
     losses, correct = [], []
     with problem.evaluation():
-        for chunk in problem.chunks(len(split)):
-            piece = split.take(chunk)
+        for piece in _pieces(problem, split):
             outputs = problem.model(piece.inputs)
             losses.append(problem.loss.per_example(outputs, piece.targets))
             correct.append(problem.loss.correct(outputs, piece.targets))

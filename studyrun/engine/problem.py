@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +46,29 @@ class Problem:
         """The optimizer's options."""
         return self.study.optimizer
 
-    @property
+    @cached_property
+    def named_tensors(self) -> Mapping[str, nn.Parameter]:
+        """The parameters by name, in the model's order, which is also the order of flat vectors."""
+        return dict(self.model.named_parameters())  # walking the modules anew at every use costs more than a small step
+
+    @cached_property
+    def named_buffers(self) -> Mapping[str, Tensor]:
+        """The buffers by name."""
+        return dict(self.model.named_buffers())
+
+    @cached_property
+    def _modules(self) -> tuple[nn.Module, ...]:
+        return tuple(self.model.modules())
+
+    @cached_property
     def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Parameter names and shapes, in the model's order, which is also the order of flat vectors."""
-        return {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
+        """Parameter names and shapes, in the model's order."""
+        return {name: tuple(parameter.shape) for name, parameter in self.named_tensors.items()}
 
     @property
     def parameters(self) -> int:
         """The number of parameters p."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(parameter.numel() for parameter in self.named_tensors.values())
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -81,8 +96,8 @@ class Problem:
 
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
         """The outputs (n, o) as a function of the parameters; buffers are left as they are."""
-        state: dict[str, Tensor] = dict(zip(self.parameter_shapes, parameters, strict=True))
-        state |= {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        state: dict[str, Tensor] = dict(zip(self.named_tensors, parameters, strict=True))
+        state |= {name: buffer.clone() for name, buffer in self.named_buffers.items()}
         outputs: Tensor = functional_call(self.model, state, (inputs,))
         return outputs
 
@@ -93,13 +108,15 @@ class Problem:
     @contextmanager
     def evaluation(self) -> Iterator[None]:
         """The model in evaluation mode, without gradients."""
-        training = self.model.training
-        self.model.eval()
+        modes = [module.training for module in self._modules]
+        for module in self._modules:
+            module.training = False
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.model.train(training)
+            for module, mode in zip(self._modules, modes, strict=True):
+                module.training = mode
 
 
 def choose_device(name: str) -> torch.device:

@@ -32,26 +32,38 @@ def seed_everything_global(seeds: Seeds) -> None:
     random.seed(number)
 
 
-def capture(device: torch.device) -> dict[str, Any]:
-    """Return every global generator's state as tensors, numbers and lists."""
-    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    version, internal, gauss = random.getstate()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
-        "python": [version, list(internal), gauss],
-    }
+GlobalState = dict[str, Any]
+"""The state of every global generator, as each library gives it."""
+
+
+def capture(device: torch.device) -> GlobalState:
+    """Return every global generator's state."""
+    state: GlobalState = {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def restore(state: dict[str, Any], device: torch.device) -> None:
+def restore(state: GlobalState, device: torch.device) -> None:
     """Set every global generator to a state that `capture` returned."""
     torch.set_rng_state(state["torch"])
-    keys, *rest = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def to_plain(state: GlobalState) -> dict[str, Any]:
+    """Return a captured state as tensors, numbers and lists, which a checkpoint can hold."""
+    _, keys, *rest = state["numpy"]
+    version, internal, gauss = state["python"]
+    plain = {"numpy": [torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest]}
+    return {**state, **plain, "python": [version, list(internal), gauss]}
+
+
+def from_plain(plain: dict[str, Any]) -> GlobalState:
+    """The inverse of `to_plain`."""
+    keys, *rest = plain["numpy"]
+    version, internal, gauss = plain["python"]
+    state = {"numpy": ("MT19937", keys.numpy().astype(np.uint32), *rest), "python": (version, tuple(internal), gauss)}
+    return {**plain, **state}

@@ -69,6 +69,8 @@ def _as_array(label: str, channel: Channel, value: Any) -> np.ndarray:
 
 def _cast(label: str, channel: Channel, array: np.ndarray) -> np.ndarray:
     """Convert to the declared type; a value that it cannot hold is said, not clipped in silence."""
+    if array.dtype == channel.dtype:
+        return array
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(channel.dtype)
     overflown = np.isfinite(array) & ~np.isfinite(cast) if cast.dtype.kind == "f" else cast != array

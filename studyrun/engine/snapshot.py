@@ -51,7 +51,7 @@ class LiveSnapshot:
     @property
     def parameters(self) -> Mapping[str, Tensor]:
         """Views of the parameters, without gradient."""
-        return {name: parameter.detach() for name, parameter in self.problem.model.named_parameters()}
+        return {name: parameter.detach() for name, parameter in self.problem.named_tensors.items()}
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh CPU generator for this step and purpose."""
@@ -71,10 +71,10 @@ class LiveSnapshot:
 
     def _own_pass(self) -> Pass:
         """A full pass that leaves the buffers as they were."""
-        before = [buffer.clone() for buffer in self.problem.model.buffers()]
+        before = [buffer.clone() for buffer in self.problem.named_buffers.values()]
         taken = training_pass(self.problem, self.problem.data.train)
         with torch.no_grad():
-            for buffer, old in zip(self.problem.model.buffers(), before, strict=True):
+            for buffer, old in zip(self.problem.named_buffers.values(), before, strict=True):
                 buffer.copy_(old)
         return taken
 
@@ -118,7 +118,7 @@ class LiveSnapshot:
         members = [self.problem.grouping.members[name] for name in groups]
         return group_gradients(
             self.per_example,
-            tuple(self.problem.model.parameters()),
+            tuple(self.problem.named_tensors.values()),
             train.inputs,
             train.targets,
             members,
@@ -142,7 +142,7 @@ class LiveSnapshot:
         train = self.problem.data.train
         return HessianOperator(
             self.per_example,
-            tuple(self.problem.model.parameters()),
+            tuple(self.problem.named_tensors.values()),
             train.inputs,
             train.targets,
             chunk_size=self.problem.study.chunk_size,

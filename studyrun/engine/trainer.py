@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -22,9 +20,9 @@ class Trainer:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.step, self.time = problem, 0, 0.0
-        self.optimizer = problem.optimizer.build(problem.model.parameters())
+        self.optimizer = problem.optimizer.build(problem.named_tensors.values())
         self._taken: Pass | None = None
-        self._begun: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {})
+        self._begun: tuple[dict[str, Tensor], random_state.GlobalState] | None = None
         self._order: tuple[int, Tensor] | None = None
 
     @property
@@ -46,7 +44,7 @@ class Trainer:
 
     def begin(self) -> None:
         """Note buffers and random state as this step finds them."""
-        buffers = {name: buffer.clone() for name, buffer in self.problem.model.named_buffers()}
+        buffers = {name: buffer.clone() for name, buffer in self.problem.named_buffers.items()}
         self._begun = (buffers, random_state.capture(self.problem.device))
 
     def evaluate(self) -> Pass:
@@ -74,7 +72,7 @@ class Trainer:
     def advance(self) -> None:
         """Take the step with the gradient of `evaluate`."""
         assert self._taken is not None, "evaluate comes before advance"
-        for parameter, gradient in zip(self.problem.model.parameters(), self._taken.gradient, strict=True):
+        for parameter, gradient in zip(self.problem.named_tensors.values(), self._taken.gradient, strict=True):
             parameter.grad = gradient
         self.time += self.lr
         self.optimizer.step()
@@ -84,8 +82,8 @@ class Trainer:
     def watched(self) -> dict[str, Tensor]:
         """Every tensor that a measurement could spoil: parameters, buffers, optimizer state, gradient, data."""
         train, test = self.problem.data.train, self.problem.data.test
-        found = {f"parameter {name}": parameter.detach() for name, parameter in self.problem.model.named_parameters()}
-        found |= {f"buffer {name}": buffer for name, buffer in self.problem.model.named_buffers()}
+        found = {f"parameter {name}": parameter.detach() for name, parameter in self.problem.named_tensors.items()}
+        found |= {f"buffer {name}": buffer for name, buffer in self.problem.named_buffers.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             found |= {f"optimizer {key} {index}": value for key, value in state.items() if isinstance(value, Tensor)}
         if self._taken is not None:
@@ -98,15 +96,16 @@ class Trainer:
 
     def save(self) -> ArmState:
         """The state as this step began, in copies."""
+        assert self._begun is not None, "begin comes before save"
         buffers, random = self._begun
         return ArmState(
             step=self.step,
             time=self.time,
-            parameters=clone_tensors({n: p.detach() for n, p in self.problem.model.named_parameters()}),
+            parameters=clone_tensors({n: p.detach() for n, p in self.problem.named_tensors.items()}),
             buffers=clone_tensors(buffers),
             optimizer=clone_tensors(self.optimizer.state_dict()["state"]),
             optimizer_class=type(self.optimizer).__name__,
-            random=random,
+            random=random_state.to_plain(random),
         )
 
     def load(self, state: ArmState) -> bool:
@@ -116,11 +115,11 @@ class Trainer:
         """
         self.step, self.time = state.step, state.time
         with torch.no_grad():
-            for name, parameter in self.problem.model.named_parameters():
+            for name, parameter in self.problem.named_tensors.items():
                 parameter.copy_(state.parameters[name])
-            for name, buffer in self.problem.model.named_buffers():
+            for name, buffer in self.problem.named_buffers.items():
                 buffer.copy_(state.buffers[name])
-        random_state.restore(state.random, self.problem.device)
+        random_state.restore(random_state.from_plain(state.random), self.problem.device)
         fits = state.optimizer_class == type(self.optimizer).__name__
         if fits:
             own = self.optimizer.state_dict()["param_groups"]

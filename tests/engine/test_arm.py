@@ -139,8 +139,9 @@ def test_mini_batches_visit_every_example_once_an_epoch(tiny, data_folder) -> No
 def test_the_resolved_study_runs_again_to_the_same_bits(tiny, carry_out) -> None:
     from studyrun.study import load_study
 
-    branch = "branches: {exit: {at: {use: step, step: 5}, set: {optimizer.lr: 0.005}}}\nprofiles: {quick: {stop: {steps: 9}}}"
-    first = carry_out(tiny(ALL_PROBES + branch, "seed.init=3"))
+    branch = "branches: {exit: {at: {use: step, step: 5}, set: {optimizer.lr: 0.005}}}\n"
+    profile = "profiles: {quick: {stop: {steps: 9}}}"
+    first = carry_out(tiny(ALL_PROBES + branch + profile, "seed.init=3"))
     second = carry_out(load_study(first.path / "study.yaml"))
     assert (second.path / "study.yaml").read_text() == (first.path / "study.yaml").read_text()
     for name, arm in first.arms.items():

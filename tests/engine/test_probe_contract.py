@@ -127,7 +127,7 @@ def test_a_nan_that_the_channel_explains_is_no_warning(tiny, data_folder, tmp_pa
 
 def test_a_probe_that_needs_groups_says_so_before_anything_runs(tiny, data_folder) -> None:
     text = TINY.replace("groups: {use: prototypes, per_class: 2, displacement: 3.0}\n", "")
-    with pytest.raises(ProbeError, match="probe 'group_alignment': .*add a `groups:` block"):
+    with pytest.raises(ProbeError, match=r"probe 'group_alignment': .*add a `groups:` block"):
         prepare(tiny("  - group_alignment", text=text), data_folder)
 
 
