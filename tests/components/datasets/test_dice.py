@@ -113,6 +113,26 @@ def test_coverage_agrees_with_a_brute_force_rasteriser(face: str) -> None:
         assert abs(image - truth).mean() < 2e-3
 
 
+@pytest.mark.parametrize(
+    ("face", "drawn"),
+    [
+        ("two", {"x": 0.04, "y": -0.05, "point": 0.9}),  # points that overlap
+        ("one", {"x": 1.0, "y": -0.97, "point": 1.0}),  # half outside
+        ("three", {"x": 0.01, "y": 0.0, "weight": 2.5, "end": 0}),  # shorter than wide
+        ("three", {"x": 0.0, "y": 0.0, "weight": 2.0, "end": 2}),  # of no length
+        ("four", {"x": 0.01, "y": -0.6, "weight": 1.0, "end": 0}),  # sides that overlap: no hole
+        ("four", {"x": 1.0, "y": -1.0, "weight": 1.0, "end": 0}),  # half outside
+        ("five", {"x": 0.2, "y": 0.2, "point": 0.7, "weight": 1.0, "end": 0}),
+        ("six", {"x": 0.3, "y": 0.02, "x_shift": 0.1, "y_shift": 0.01, "weight": 2.5, "end": 0}),  # lines that overlap
+    ],
+)
+def test_coverage_agrees_with_brute_force_where_shapes_are_awkward(face: str, drawn: dict[str, float]) -> None:
+    image = render(face, one_drawing(**drawn))[0]
+    if drawn["x"] == drawn["y"] == 0:
+        drawn = drawn | {"x": 1e-9}
+    np.testing.assert_allclose(image, brute_force(face, drawn), atol=2 / FINE)
+
+
 @pytest.mark.parametrize(("end", "extra"), [(0, "disc"), (1, "none"), (2, "square")])
 @pytest.mark.parametrize(("x", "y"), [(0.5, 0.3), (-0.2, 0.6), (0.5, 0.0), (0.0, -0.5), (0.4, 0.4)])
 def test_ink_of_a_line_is_its_length_times_width_and_its_ends(end: int, extra: str, x: float, y: float) -> None:
