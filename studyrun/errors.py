@@ -61,6 +61,10 @@ class RunFolderError(StudyrunError):
     """A run folder that cannot be made, written, read or resumed."""
 
 
+class RunFailedError(StudyrunError):
+    """A run that ended before its study did; the message names its folder, where what was recorded lies."""
+
+
 class TraceError(StudyrunError):
     """A trace file that cannot be read, or does not hold what was asked of it."""
 

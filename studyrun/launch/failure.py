@@ -1,0 +1,30 @@
+"""An exception as one clear message."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from studyrun.errors import RunFailedError, StudyrunError
+
+
+@contextmanager
+def failures_of(folder: Path) -> Iterator[None]:
+    """Whatever fails inside is a failed run, which left a folder: neither an invalid study nor a wrong command."""
+    try:
+        yield
+    except Exception as error:
+        raise RunFailedError(f"{folder}: {explained(error)}") from error
+
+
+def explained(error: Exception) -> str:
+    """The error in words; one that nobody foresaw with its type and the line that raised it."""
+    if isinstance(error, StudyrunError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"

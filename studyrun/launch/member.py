@@ -1,0 +1,69 @@
+"""One member of a sweep, begun or resumed in whatever process this is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from studyrun.engine.events import Progress
+from studyrun.engine.run import RunResult, prepare
+from studyrun.engine.signals import StopRequest
+from studyrun.launch.failure import explained
+from studyrun.launch.folder import data_folder, make_run_folder
+from studyrun.launch.one import run_prepared
+from studyrun.launch.outcome import MemberOutcome
+from studyrun.launch.resume_one import resume_one
+from studyrun.launch.threads import use_threads
+from studyrun.study import Study, load_study, study_from_member
+from studyrun.study.schema import Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTask:
+    """A member to finish: plain data, so that another process can take it over.
+
+    The study is read from the sweep's folder; `source`, `profiles` and `settings` say what it was made from.
+    """
+
+    sweep: Path
+    name: str
+    threads: int
+    command: tuple[str, ...]
+    source: Path | None = None
+    profiles: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The member's own run folder."""
+        return self.sweep / self.name
+
+
+def finish_member(task: MemberTask, progress: Progress, stop: StopRequest) -> MemberOutcome:
+    """Run or resume a member to its end. A failure is an outcome: it must not end the sweep."""
+    try:
+        result = _finish(task, progress, stop)
+    except KeyboardInterrupt:
+        return MemberOutcome(task.name, "interrupted")
+    except Exception as error:  # noqa: BLE001  whatever a member's components raise is its own affair
+        return MemberOutcome(task.name, "failed", explained(error))
+    return MemberOutcome(task.name, result.state)
+
+
+def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResult:
+    if (task.folder / "study.yaml").is_file():
+        return resume_one(task.folder, progress, stop)
+    study, members = _sweep(task.sweep)
+    own = replace(study_from_member(study, members[task.name]), profiles=task.profiles, settings=task.settings)
+    use_threads(task.threads)
+    prepared = prepare(replace(own, source=task.source or own.source), data_folder())
+    folder = task.folder if task.folder.is_dir() else make_run_folder(task.folder)
+    return run_prepared(prepared, folder, task.command, progress, stop)
+
+
+@lru_cache(maxsize=1)
+def _sweep(folder: Path) -> tuple[Study, dict[str, Member]]:
+    """The whole sweep, read once for all the members that this process takes."""
+    study = load_study(folder / "study.yaml")
+    return study, {member.name: member for member in study.members}

@@ -1,0 +1,76 @@
+"""An interrupted run, carried on to where it would have ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from studyrun.engine.events import Progress
+from studyrun.engine.problem import fingerprint
+from studyrun.engine.run import Prepared, RunResult, execute, prepare, resume
+from studyrun.engine.signals import StopRequest
+from studyrun.errors import RunFolderError, StudyrunError
+from studyrun.launch.failure import failures_of
+from studyrun.launch.folder import data_folder
+from studyrun.launch.sources import copy_sources
+from studyrun.launch.state import DONE, check_free, read_status, state_of
+from studyrun.launch.threads import use_threads
+from studyrun.study import load_study
+from studyrun.trace.folder import TRACE, read_json
+from studyrun.trace.reader import Run, open_run
+
+
+def resume_one(folder: Path, progress: Progress, stop: StopRequest) -> RunResult:
+    """Go on from the last checkpoint, or from the beginning where there is none yet; a finished run is left alone.
+
+    With the same data, threads and versions it ends bit for bit as if it had never stopped. Raises `RunFolderError` if
+    the folder cannot be resumed, `RunFailedError` if the run fails.
+    """
+    check_free(folder)
+    if state_of(folder) in DONE:
+        return RunResult(folder, state_of(folder), dict(read_status(folder).get("arms", {})))
+    if not (folder / "study.yaml").is_file():
+        raise RunFolderError(f"{folder} cannot be resumed: it holds no study.yaml")
+    facts = read_json(folder / "provenance.json")
+    if isinstance(threads := facts.get("threads"), int):
+        use_threads(threads)
+    prepared = prepare(load_study(folder / "study.yaml"), data_folder())
+    _check_data(folder, prepared, facts)
+    with failures_of(folder):
+        if _has_checkpoint(folder):
+            return resume(prepared, folder, progress, stop)
+        _clear_trace(folder)
+        progress.say(f"{folder} has no checkpoint yet: it starts from the beginning")
+        copy_sources(prepared.study, folder)
+        return execute(prepared, folder, facts.get("command", ()), progress, stop)
+
+
+def _check_data(folder: Path, prepared: Prepared, facts: dict[str, Any]) -> None:
+    if facts and facts.get("data") != fingerprint(prepared.problem.data):
+        raise RunFolderError(
+            f"{folder} cannot be resumed: the data in {data_folder()} are not those that the run began with "
+            "(provenance.json holds their hashes)"
+        )
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / "checkpoints" / name).is_file() for name in ("latest.pt", "previous.pt"))
+
+
+def _clear_trace(folder: Path) -> None:
+    """Make room for a run from step 0, whose process ended before its first checkpoint, and so before its first row.
+
+    An empty trace goes; one that was cut off while it was made is put aside. Raises `RunFolderError` if rows were lost.
+    """
+    trace = folder / TRACE
+    if not trace.exists():
+        return
+    try:
+        run = open_run(folder)
+    except StudyrunError:
+        trace.replace(trace.with_name(f"{TRACE}.unreadable"))
+        return
+    assert isinstance(run, Run)
+    if any(probe.rows for arm in run.arms.values() for probe in arm.probes.values()):
+        raise RunFolderError(f"{folder} cannot be resumed: it holds a recorded trace, and its checkpoints are gone")
+    trace.unlink()

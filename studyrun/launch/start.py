@@ -1,0 +1,82 @@
+"""The two ways to set off: a study that is new, and a folder that is not finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from studyrun.engine.events import Progress, Silent
+from studyrun.engine.run import RunResult
+from studyrun.errors import RunFolderError, UsageError
+from studyrun.launch.member import MemberTask
+from studyrun.launch.one import run_one, stop_request
+from studyrun.launch.outcome import MemberOutcome, Outcome
+from studyrun.launch.resume_one import resume_one
+from studyrun.launch.state import DONE, check_free, read_status, state_of
+from studyrun.launch.sweep import finish_sweep, run_sweep
+from studyrun.launch.threads import threads_each
+from studyrun.study import Study
+from studyrun.trace.folder import SWEEP, read_json, read_sweep
+
+
+def launch(
+    study: Study,
+    *,
+    out: Path | None = None,
+    workers: int = 1,
+    fail_fast: bool = False,
+    command: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run a study, or every member of its sweep, in a new folder: `out`, or the next `outputs/run1`, `run2`, ...
+
+    Raises what refuses to start before any folder is made, and `RunFailedError` for a run that fails. A sweep whose
+    members fail returns, with their errors.
+    """
+    progress = progress or Silent()
+    _check_workers(workers)
+    if not study.members:
+        return _outcome(run_one(study, out, command, progress))
+    return run_sweep(study, out, command, progress, workers=workers, fail_fast=fail_fast)
+
+
+def resume(
+    folder: Path, *, workers: int | None = None, fail_fast: bool = False, progress: Progress | None = None
+) -> Outcome:
+    """Carry on with a run, or with whatever is left of a sweep. A folder that is finished is returned as it is.
+
+    Raises `RunFolderError` if the folder is no run's, or another process is filling it.
+    """
+    progress = progress or Silent()
+    check_free(folder)
+    if (folder / SWEEP).is_file():
+        return _resume_sweep(folder, workers, fail_fast, progress)
+    if not (folder / "status.json").is_file() and not (folder / "study.yaml").is_file():
+        raise RunFolderError(f"{folder} is no run folder: it holds neither study.yaml nor {SWEEP}")
+    already = state_of(folder) in DONE
+    with stop_request(progress).listening() as stop:
+        return _outcome(resume_one(folder, progress, stop), already)
+
+
+def _resume_sweep(folder: Path, workers: int | None, fail_fast: bool, progress: Progress) -> Outcome:
+    status: dict[str, Any] = read_status(folder)
+    _, entries = read_sweep(folder)
+    states = [MemberOutcome(one.name, state_of(folder / one.name)) for one in entries]
+    if all(one.state in DONE for one in states) and state_of(folder) in DONE:
+        return Outcome(folder, state_of(folder), members=tuple(states), already=True)
+    at_once = workers or int(status.get("workers", 1))
+    _check_workers(at_once)
+    threads = int(status["threads"]) if workers is None and "threads" in status else threads_each(at_once)
+    command = tuple(read_json(folder / entries[0].name / "provenance.json").get("command", ()))
+    tasks = [MemberTask(folder, one.name, threads, command) for one in entries]
+    return finish_sweep(folder, tasks, progress, workers=at_once, fail_fast=fail_fast)
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise UsageError(f"--workers {workers}: at least one process must work")
+
+
+def _outcome(result: RunResult, already: bool = False) -> Outcome:
+    return Outcome(result.folder, result.state, arms=result.arms, already=already)

@@ -1,0 +1,101 @@
+"""One process that runs members, seen from both sides.
+
+Each worker has an executor of its own, so that one that is killed takes no other with it. It leaves the terminal's
+process group: Ctrl-C reaches the parent alone, which passes it on once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from threading import Thread
+from time import sleep
+from typing import Self
+
+from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+
+from studyrun.engine.events import Silent
+from studyrun.engine.signals import STOPPING, StopRequest
+from studyrun.launch.member import MemberTask, finish_member
+from studyrun.launch.outcome import MemberOutcome
+
+KILLED = "its process was killed, for instance for want of memory; resume the sweep to carry it on"
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Worker:
+    """The parent's side: a process that is started when first needed, and again after it was killed."""
+
+    def __init__(self) -> None:
+        self._executor: ProcessPoolExecutor | None = None
+        self._pid: int | None = None
+        self._stopped = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+
+    def finish(self, task: MemberTask) -> MemberOutcome:
+        """Have the member run to its end."""
+        try:
+            if self._executor is None:
+                self._executor = ProcessPoolExecutor(max_workers=1, initializer=_begin, initargs=(os.getpid(),))
+                self._pid = self._executor.submit(os.getpid).result()
+            if self._stopped:
+                return MemberOutcome(task.name, "interrupted")
+            outcome: MemberOutcome = self._executor.submit(_finish, task).result()
+        except TerminatedWorkerError:
+            self._executor = self._pid = None
+            return MemberOutcome(task.name, *(("interrupted",) if self._stopped else ("failed", KILLED)))
+        return outcome
+
+    def stop(self) -> None:
+        """Ask once: the member finishes its step. Ask again: it stops at once."""
+        self._stopped = True
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the process whatever it does."""
+        self._stopped = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, number)
+
+
+# --- in the worker's process ----------------------------------------------------------------------------------------
+
+_stop = StopRequest()
+_busy = False
+
+
+def _begin(parent: int) -> None:
+    os.setpgid(0, 0)
+    for number in STOPPING:
+        signal.signal(number, _stop.receive)
+    Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    """Without a parent nobody waits for this process: the member is to stop with a checkpoint."""
+    while os.getppid() == parent:
+        sleep(SECONDS_BETWEEN_LOOKS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    while _busy:
+        sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
+
+
+def _finish(task: MemberTask) -> MemberOutcome:
+    global _busy
+    _busy = True
+    try:
+        return finish_member(task, Silent(), _stop)
+    finally:
+        _busy = False
