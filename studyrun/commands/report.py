@@ -1,0 +1,58 @@
+"""`report`: a run folder's figures, page and verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studyrun.commands.output import note, write, write_json
+from studyrun.report import build_report
+
+if TYPE_CHECKING:
+    from studyrun.report import ReportResult
+
+VERDICTS = {True: "holds", False: "does not hold", None: "cannot be decided"}
+
+
+def report(folder: Path, *, strict: bool, show: bool, as_json: bool) -> int:
+    """Make the report, say what it found, and under `strict` fail where a claim does not hold."""
+    result = build_report(folder)
+    for label, verdict in result.claims:
+        note(f"claim {label} {VERDICTS[verdict.holds]}: {verdict.sentence}")
+    for skipped in result.skipped:
+        note(f"warning: figure {skipped.label} was not drawn: {skipped.reason}")
+    for label in result.broken:
+        note(f"warning: figure {label} could not be drawn; the page says why")
+    if as_json:
+        write_json(_as_data(result))
+    else:
+        write(str(result.path))
+    if show:
+        import webbrowser
+
+        webbrowser.open(result.path.resolve().as_uri())
+    if strict:
+        result.check()
+    return 0
+
+
+def _as_data(result: ReportResult) -> dict[str, Any]:
+    claims = [
+        {
+            "label": label,
+            "holds": verdict.holds,
+            "statistic": verdict.statistic,
+            "interval": verdict.interval,
+            "sentence": verdict.sentence,
+            "runs": verdict.runs,
+        }
+        for label, verdict in result.claims
+    ]
+    skipped = {one.label: one.reason for one in result.skipped}
+    return {
+        "path": result.path,
+        "figures": result.figures,
+        "claims": claims,
+        "skipped": skipped,
+        "broken": result.broken,
+    }
