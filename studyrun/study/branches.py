@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from studyrun.component import Trigger
-from studyrun.study.assembly import assemble, trigger_of
+from studyrun.study.assembly import assemble
 from studyrun.study.components import Workshop
 from studyrun.study.merging import Setting, put
 from studyrun.study.overrides import split
 from studyrun.study.schema import TRUNK, Branch
+from studyrun.study.sections import trigger_of
 from studyrun.study.tree import Block, Scalar, described, plain, suggestion
 from studyrun.trace.channel import check_name
 

@@ -16,11 +16,11 @@ from studyrun.component import KINDS, Component, Options
 from studyrun.contract import RESERVED
 from studyrun.errors import ComponentError
 from studyrun.registry import Listing, Registry, project_of
-from studyrun.study.assembly import REQUIRED, SECTIONS
 from studyrun.study.branches import KEYS as BRANCH_KEYS
 from studyrun.study.branches import MAY_SET
 from studyrun.study.schedule import Schedule
 from studyrun.study.schema import Checkpoints, Limits, Seeds, Settings
+from studyrun.study.sections import COMPONENTS, LISTS, REQUIRED
 
 Schema = dict[str, Any]
 LABEL: Schema = {
@@ -145,15 +145,12 @@ def _layer(definitions: dict[str, Schema], *, partial: bool) -> Schema:
     seeds, limits = (_options(contract, "study", definitions) for contract in (Seeds, Limits))
     limits["properties"]["when"] = optional(one("triggers")) if not partial else one("triggers")
     sections: dict[str, Schema] = dict(_options(Settings, "study", definitions)["properties"])
-    sections |= {name: one(kind) for name, kind in SECTIONS.items()}
+    sections |= {name: one(kind) for name, kind in COMPONENTS.items()}
     sections["groups"] = optional(sections["groups"])
     sections["seed"] = {"anyOf": [{"type": "integer", "minimum": 0}, seeds]}
     sections["stop"] = optional(limits) if partial else {**limits, "minProperties": 1}
     # A list replaces the one below it, so that its blocks must be whole in any layer.
-    sections |= {
-        name: optional({"type": "array", "items": {"$ref": f"#/$defs/{name}"}})
-        for name in ("probes", "figures", "claims")
-    }
+    sections |= {name: optional({"type": "array", "items": {"$ref": f"#/$defs/{name}"}}) for name in LISTS}
     sections["branches"] = optional(
         {"type": "object", "additionalProperties": optional(_branch(one("triggers"), partial))}
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from studyrun.errors import StudyrunError, UsageError
 from studyrun.registry import Registry, nearest
-from studyrun.study.assembly import KEYS, assemble
+from studyrun.study.assembly import assemble, ordered
 from studyrun.study.branches import build_branches
 from studyrun.study.components import Workshop
 from studyrun.study.layers import read_layers, with_profiles
@@ -80,11 +80,10 @@ def _study(tree: Block, workshop: Workshop, source: Path) -> Study:
         raise StudyrunError(f"{source}: the study could not be put together, and no reason was found")
     sweep = tree.get("sweep")
     written: dict[str, Any] = {**study.document, **({"sweep": plain(sweep)} if sweep is not None else {})}
-    document = {key: written[key] for key in KEYS if key in written}
     return replace(
         study,
         members=tuple(member for member, _ in points),
-        document=document,
+        document=ordered(written),
         components=tuple(workshop.used.values()),
     )
 

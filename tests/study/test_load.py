@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from studyrun.errors import InvalidStudyError, UsageError
 from studyrun.study import Study, load_study, study_from_member
-from studyrun.study.assembly import FILE_KEYS
+from studyrun.study.sections import FILE_KEYS
 from studyrun.study.tree import Faults, Origin, plain
 from studyrun.study.yaml_reader import parse
 from studyrun.study.yaml_writer import dump
