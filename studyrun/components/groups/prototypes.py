@@ -107,7 +107,7 @@ class Prototypes(Groups):
         return {name: torch.cat(indices) for name, indices in picked.items()}
 
     def _imbalance(self, inputs: Tensor, labels: Tensor, pool: Tensor) -> Tensor:
-        """|k-neighbour share of the own class − ½| of the examples in `pool`, itself left out."""
+        """|share of either class among the k nearest others − ½|, of each example in `pool`."""
         points = (inputs - inputs.mean(0)).flatten(1)  # around the origin, distances by products keep their digits
         shares = []
         for start in range(0, len(pool), 1024):
@@ -115,7 +115,7 @@ class Prototypes(Groups):
             distances = torch.cdist(points[rows], points)
             distances[torch.arange(len(rows)), rows] = torch.inf
             nearest = distances.topk(min(self.neighbours, len(points) - 1), largest=False).indices
-            shares.append((labels[nearest] == labels[rows, None]).double().mean(1))
+            shares.append(labels[nearest].double().mean(1))
         return (torch.cat(shares) - 0.5).abs()
 
     def _displaced(self, sources: Split, v: Tensor, subset: torch.Generator) -> Split:
