@@ -118,10 +118,10 @@ class Ensemble:
         that `arm` has the larger value. Raises `TraceError` where no run has the channel in both arms.
         """
         pairs = self._pairs(arm, reference, probe, channel)
-        compared = (_difference(run, one, other, (arm, reference), select) for run, one, other in pairs)
+        compared = (_difference(one, other, select) for one, other in pairs)
         curves = [curve for curve in compared if len(curve[0])]
         x, values = on_common_grid(curves, f"{arm} − {reference} of {probe}/{channel}")
-        first = pairs[0][1]
+        first = pairs[0][0]
         label = axis_label(f"Δ {first.long_name}, {arm} − {reference}", "", first.units)
         return Series(x, values, _X_LABELS["time"], label, first.units)
 
@@ -132,12 +132,10 @@ class Ensemble:
             raise TraceError(f"no run has recorded {arm}/{probe}/{channel} (looked in: {names})")
         return found
 
-    def _pairs(
-        self, arm: str, reference: str, probe: str, channel: str
-    ) -> list[tuple[Run, ChannelTrace, ChannelTrace]]:
+    def _pairs(self, arm: str, reference: str, probe: str, channel: str) -> list[tuple[ChannelTrace, ChannelTrace]]:
         self._recorded(reference, probe, channel)
         pairs = [
-            (run, one, other)
+            (one, other)
             for run, one in self._recorded(arm, probe, channel)
             for other in _channels(run, reference, probe, channel)
         ]
@@ -181,11 +179,8 @@ def _numbers(channel: ChannelTrace, select: Mapping[str, Any]) -> np.ndarray:
     return values
 
 
-def _difference(
-    run: Run, one: ChannelTrace, other: ChannelTrace, arms: tuple[str, str], select: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    start = max(one.time[0], other.time[0], *(run[name].fork_time for name in arms))
-    end = min(one.time[-1], other.time[-1])
-    within = (one.time >= start) & (one.time <= end)
+def _difference(one: ChannelTrace, other: ChannelTrace, select: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Where both have rows, which is from the fork on: a branch's own rows begin there."""
+    within = (one.time >= other.time[0]) & (one.time <= other.time[-1])
     time = one.time[within]
     return time, _numbers(one, select)[within] - interpolate(time, other.time, _numbers(other, select))

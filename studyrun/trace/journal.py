@@ -56,9 +56,8 @@ def commit(path: Path, descriptor: int, pages: Pages, size: int) -> None:
         os.fsync(descriptor)
         _write_journal(path, Journal(size, inside))
     except OSError:
-        if not journal_of(path).exists():  # an earlier commit's journal counts on what that one appended
-            with suppress(OSError):
-                os.ftruncate(descriptor, end)
+        with suppress(OSError):
+            os.ftruncate(descriptor, end)
         raise
     _apply(path, descriptor, Journal(size, inside))
 

@@ -194,3 +194,25 @@ def test_an_unfinished_probe_without_rows_counts_as_not_recorded(tmp_path):
         writer.add_probe("baseline", "p", [Channel("x", "x", (Dimension.of_size("k", 2),))], {})
     with pytest.raises(TraceError, match="no run has recorded baseline/p/x"):
         for_run(open_run(tmp_path)).series("baseline", "p", "x")
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ensemble") / "run"
+    make_run(folder)
+    return for_run(open_run(folder))
+
+
+def test_recording_names_the_arms_that_have_the_channel(synthetic):
+    assert synthetic.recording("loss", "train") == ("baseline", "exit")
+    assert synthetic.recording("group_data", "distance") == ("baseline",)
+    assert synthetic.recording("loss", "valid") == ()
+    assert synthetic.channel("exit", "alignment", "cos2").symbol == "cos² θ_k"
+
+
+def test_locate_goes_by_component_then_by_channels_then_by_label(synthetic):
+    assert synthetic.locate("group_alignment", "cos2") == "alignment"
+    assert synthetic.locate("another", "residual") == "sharpness"
+    assert synthetic.locate("loss", label="alignment") == "alignment"
+    with pytest.raises(TraceError, match=r"no probe 'loss' recorded cos2 \(recorded: loss: train, test, "):
+        synthetic.locate("loss", "cos2", label="loss")

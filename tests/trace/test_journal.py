@@ -135,6 +135,31 @@ def test_a_call_that_fails_can_be_tried_again(tmp_path, monkeypatch, number, nam
     assert not journal_of(path).exists()
 
 
+def test_a_second_failure_takes_nothing_from_the_journal_of_the_first(tmp_path, monkeypatch):
+    """The first commit has appended and written its journal, and fails after that; the second fails to append more."""
+    path, more = tmp_path / "file", {**CHANGES, 40: b"E" * PAGE}
+    path.write_bytes(OLD)
+    descriptor, really = os.open(path, os.O_RDWR), os.pwrite
+
+    def refuse(where):
+        def call(file, data, place):
+            if where(place):
+                raise OSError(errno.EIO, "Input/output error")
+            return really(file, data, place)
+
+        return call
+
+    monkeypatch.setattr(os, "pwrite", refuse(lambda place: place < len(OLD) - PAGE))
+    with pytest.raises(OSError, match="Input/output error"):
+        commit(path, descriptor, CHANGES, SIZE)
+    assert read_whole(path) == changed()
+    monkeypatch.setattr(os, "pwrite", refuse(lambda place: place == 40 * PAGE))
+    with pytest.raises(OSError, match="Input/output error"):
+        commit(path, descriptor, more, 41 * PAGE)
+    os.close(descriptor)
+    assert read_whole(path) == changed()
+
+
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-1], lambda b: b[:50], lambda b: b"", lambda b: b[:-9] + b"x" + b[-8:]]
 )
