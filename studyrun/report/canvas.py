@@ -114,16 +114,35 @@ class ReportCanvas:
         return self.palette.line_style(arm)
 
     def line(
-        self, axes: Axes, series: Series, *, label: str, color: str, style: str = "-", arm: str | None = None
+        self,
+        axes: Axes,
+        series: Series,
+        *,
+        label: str,
+        color: str,
+        style: str = "-",
+        arm: str | None = None,
+        smooth: float = 0.0,
     ) -> None:
         """Draw a series: its median as a line, its quartiles over seeds as a band; its numbers go to the CSV.
 
         With `arm`, the line belongs to that arm and `label` names something else, a group say: the line takes the
-        arm's style, and the legend explains names by colour and arms by style.
+        arm's style, and the legend explains names by colour and arms by style. With `smooth`, the line is a running
+        mean over that share of the x range, and what was recorded stands pale behind it; both go to the CSV.
         """
         style = self.line_style(arm) if arm is not None else style
-        place = len([line for line in self.lines if line.axes is axes])
+        mean = series.running_mean(smooth * float(series.x[-1] - series.x[0])) if smooth and len(series.x) else series
+        if mean is not series:
+            (pale,) = axes.plot(series.x, series.median, color=color, linewidth=0.5, alpha=0.3, label="_recorded")
+            self.lines.append(Line(axes, label, arm or "", pale, series))
+        artist = self._plot(axes, mean, label, color, style)
+        self.lines.append(Line(axes, label if mean is series else f"{label} (running mean)", arm or "", artist, mean))
+        axes.set_xlabel(axes.get_xlabel() or literal(series.x_label))
+        axes.set_ylabel(axes.get_ylabel() or literal(series.y_label))
+
+    def _plot(self, axes: Axes, series: Series, label: str, color: str, style: str) -> Line2D:
         named = self.palette.knows(label) and self.palette.color(label) == color
+        place = len([line for line in self.lines if line.axes is axes])
         (artist,) = axes.plot(
             series.x,
             series.median,
@@ -136,9 +155,7 @@ class ReportCanvas:
         )
         if len(series.values) > 1:
             axes.fill_between(series.x, series.low, series.high, color=color, alpha=0.18, linewidth=0)
-        axes.set_xlabel(axes.get_xlabel() or literal(series.x_label))
-        axes.set_ylabel(axes.get_ylabel() or literal(series.y_label))
-        self.lines.append(Line(axes, label, arm or "", artist, series))
+        return artist
 
     def mark(
         self,
@@ -226,10 +243,10 @@ class ReportCanvas:
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
         arms: dict[str, Line2D] = {}
-        for line in (line for line in self.lines if line.arm):
+        for line in (line for line in self.lines if line.arm and not str(line.artist.get_label()).startswith("_")):
             arms[literal(line.arm)] = Line2D([], [], color=GREY)
             arms[literal(line.arm)].set_linestyle(self.palette.line_style(line.arm))
-            handles[literal(line.label)] = plain = Line2D([], [])
+            handles[str(line.artist.get_label())] = plain = Line2D([], [])
             plain.update_from(line.artist)
             plain.set_linestyle("-")
         entries = handles | (arms if len(arms) > 1 else {})

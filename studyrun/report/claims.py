@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, cast
 
 from studyrun.component import Claim, Verdict
 from studyrun.errors import StudyrunError
 from studyrun.report.blocks import Block, blocks, build
+from studyrun.report.record import state_of
 
 if TYPE_CHECKING:
     from studyrun.trace.ensemble import Ensemble
 
 FORMAT = 1
+UNFINISHED = ("running", "interrupted")
 WORDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "undecided")}
 
 
@@ -52,9 +54,17 @@ def _decide(block: Block, ensemble: Ensemble) -> Verdict:
         return _undecided(str(error))
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the other claims are decided
         return _undecided(f"{type(error).__name__}: {error}")
-    return (
-        verdict if isinstance(verdict, Verdict) else _undecided(f"decide() returned {verdict!r}, which is no Verdict")
-    )
+    if not isinstance(verdict, Verdict):
+        return _undecided(f"decide() returned {verdict!r}, which is no Verdict")
+    unfinished = sum(state_of(run) in UNFINISHED for run in ensemble.runs)
+    return _provisional(verdict, unfinished) if unfinished and verdict.holds is not None else verdict
+
+
+def _provisional(verdict: Verdict, unfinished: int) -> Verdict:
+    """A claim about a study is decided when its runs are over; until then the page says how it stands."""
+    word = WORDS[verdict.holds][1]
+    which = "the run is not over" if verdict.runs == 1 else f"{unfinished} of the runs are not over"
+    return replace(verdict, holds=None, sentence=f"{which}; so far, it {word}: {verdict.sentence}")
 
 
 def _undecided(reason: str) -> Verdict:

@@ -14,6 +14,7 @@ from studyrun.component import Figure
 from studyrun.errors import NothingToDrawError, StudyrunError, TraceError
 from studyrun.report.blocks import Block, blocks, build
 from studyrun.report.canvas import ReportCanvas
+from studyrun.report.channel_plot import X_LABELS
 from studyrun.report.export import file_name, save_figure, save_tables
 from studyrun.trace.channel import iterative_evidence
 
@@ -121,7 +122,9 @@ def _draw_channels(label: str, ensemble: Ensemble, canvas: ReportCanvas) -> str:
     for name in probe:
         if name not in EVIDENCE and ensemble.recording(label, name):
             canvas.draw_channel(ensemble, label, name)
-    return probe.description
+    timed = [panel for panel in canvas.figure.axes if panel.get_xlabel() == X_LABELS["time"]]
+    marks = canvas.mark_forks(timed, ensemble) if timed else ""
+    return f"{probe.description} {marks}".strip()
 
 
 def _saved(canvas: ReportCanvas, folder: Path, label: str, name: str, caption: str) -> DrawnFigure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -57,6 +57,19 @@ class Series:
         high = np.take_along_axis(ordered, np.minimum(below + 1, last)[None], axis=0)[0]
         with np.errstate(invalid="ignore"):  # 0 · ∞, never chosen; ∞ − ∞, which has no mean
             return np.asarray(np.where((weight == 0) | (low == high), low, (1 - weight) * low + weight * high))
+
+    def running_mean(self, width: float) -> Series:
+        """Each value as the mean of all rows within `width` / 2 of it; the series itself where no row is that near.
+
+        Near the ends the window is cut on both sides alike, so that a trend does not bend the line.
+        """
+        half = np.minimum(width / 2, np.minimum(self.x - self.x[0], self.x[-1] - self.x))
+        first = np.searchsorted(self.x, self.x - half * (1 + 1e-9), side="left")
+        last = np.searchsorted(self.x, self.x + half * (1 + 1e-9), side="right")
+        if (last - first <= 1).all():
+            return self
+        sums = np.concatenate([np.zeros((self.count, 1)), np.cumsum(self.values, axis=1)], axis=1)
+        return replace(self, values=(sums[:, last] - sums[:, first]) / (last - first))
 
     def over(self, start: float, end: float, at: Sequence[float] | None = None) -> np.ndarray:
         """What each run is from `start` to `end`: its mean, weighted by x, (r, 1); or its values at fractions `at` of

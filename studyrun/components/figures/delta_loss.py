@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from studyrun.plugin import Canvas, Ensemble, Figure, NothingToDrawError
+from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,8 @@ class DeltaLoss(Figure):
     """Which branches to draw; null draws every branch that started."""
     scale: Literal["linear", "symlog"] = "linear"
     """The y axis; symlog shows small late differences beside large early ones."""
+    smooth: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Lines are running means over this share of the time shown, with what was recorded pale behind; 0: as recorded."""
 
     def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
         probe = ensemble.locate("loss", "by_group", label=self.probe)
@@ -38,7 +40,9 @@ class DeltaLoss(Figure):
         marks = canvas.mark_forks(panels, ensemble)
         pairs = " and ".join(f"ℓ({arm}) − ℓ({ensemble.parents[arm]})" for arm in branches)
         text = f"Difference in each group's mean loss at equal effective time, {pairs}, from the fork on."
-        return f"{text} Above zero the parent arm is ahead, below zero the branch. {marks}".strip()
+        text += " Above zero the parent arm is ahead, below zero the branch."
+        text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded." if self.smooth else ""
+        return f"{text} {marks}".strip()
 
     def _wanted(self, ensemble: Ensemble, arm: str) -> bool:
         return bool(ensemble.parents[arm]) and (self.branches is None or arm in self.branches)
@@ -48,7 +52,7 @@ class DeltaLoss(Figure):
         assert parent is not None
         for group in ensemble.channel(arm, probe, "by_group").labels["group"]:
             series = ensemble.difference(arm, parent, probe, "by_group", select={"group": group})
-            canvas.line(panel, series, label=str(group), color=canvas.color(str(group)))
+            canvas.line(panel, series, label=str(group), color=canvas.color(str(group)), smooth=self.smooth)
         panel.axhline(0, color="#1a1a1a", linewidth=1.0, zorder=1.8)
         if self.scale == "symlog":
             highest = max(abs(value) for value in panel.dataLim.intervaly)

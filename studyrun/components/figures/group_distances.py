@@ -41,6 +41,7 @@ class GroupDistances(Figure):
         panel.set_yticks(range(len(groups)), [group.replace("$", r"\$") for group in groups])
         panel.set_ylim(len(groups) - 0.4, -0.6)
         panel.grid(False, axis="y")
+        panel.margins(x=0.05)
         panel.set_xlabel(found[0].label)
         column = [group for group in groups for _ in values[group]]
         canvas.table("distances", {"group": column, "distance": np.concatenate(list(values.values()))})

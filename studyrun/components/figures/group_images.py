@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GAP = 0.12  # of an image's width, between two images
+FEWEST = 8  # as many images as fit side by side at the size of few
 
 
 class GroupImages(Figure):
@@ -33,11 +34,11 @@ class GroupImages(Figure):
         groups = [str(group) for group in channels["image"].labels["group"]]
         images = np.asarray(channels["image"].values[0][:, : self.images], dtype=float)
         names = self._classes(ensemble, channels, images.shape[:2])
-        panels = canvas.axes(len(groups), share_x=False, height=0.55 + 6.0 / max(images.shape[1], 6))
+        panels = canvas.axes(len(groups), share_x=False, height=0.5 + 6.2 / max(images.shape[1], FEWEST))
         for panel, group, row, classes in zip(panels, groups, images, names, strict=True):
             self._draw(panel, group.replace("$", r"\$"), row, classes)
         canvas.table("images", _table(groups, names))
-        return "Example images of each group, with the class that they are labelled as, normalisation undone."
+        return "Example images of each group, with the class that they are labelled as, the normalisation undone."
 
     def _draw(self, panel: Axes, group: str, images: np.ndarray, classes: list[str]) -> None:
         """Put the images side by side; those that are all NaN are padding."""
@@ -48,7 +49,10 @@ class GroupImages(Figure):
             image = np.clip(np.nan_to_num(images[place]), 0, 1).transpose(1, 2, 0)
             image = image.repeat(3, axis=2) if image.shape[2] == 1 else image
             panel.imshow(image, extent=(place * pitch, place * pitch + width, height, 0))
-        panel.set(xlim=(0, len(images) * pitch), ylim=(height, 0), title=group)
+            left, right = place * pitch, place * pitch + width
+            panel.plot((left, right, right, left, left), (0, 0, height, height, 0), color="#b0b0b0", linewidth=0.6)
+        edge = 0.02 * width
+        panel.set(xlim=(-edge, max(len(images), FEWEST) * pitch), ylim=(height + edge, -edge), title=group)
         panel.set_xticks([place * pitch + width / 2 for place in shown], [classes[place] for place in shown])
         panel.set_yticks([])
         panel.grid(False)
@@ -62,7 +66,7 @@ class GroupImages(Figure):
         block = ensemble.run.document.get("dataset")
         given = block.get("classes") if isinstance(block, dict) else None
         names = [str(name) for name in given] if isinstance(given, list) else []
-        labels = channels["label"].values[0][:, : shape[1]]
+        labels = channels["label"].values[0][:, : shape[1]].astype(int)
         return [[names[number] if 0 <= number < len(names) else f"class {number}" for number in row] for row in labels]
 
 

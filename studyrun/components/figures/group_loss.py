@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from studyrun.plugin import Canvas, Ensemble, Figure
+from studyrun.plugin import Canvas, Ensemble, Field, Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,8 @@ class GroupLoss(Figure):
     """One panel for each arm, to compare groups; or one for each group, to compare arms."""
     scale: Literal["auto", "log", "linear"] = "auto"
     """The loss axis; auto is logarithmic where every value is positive."""
+    smooth: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Lines are running means over this share of the time shown, with what was recorded pale behind; 0: as recorded."""
 
     def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
         probe = ensemble.locate("loss", "by_group", label=self.probe)
@@ -42,11 +44,11 @@ class GroupLoss(Figure):
         drawn = [panel for panel in panels if panel.has_data()]
         canvas.share_y(drawn, self.scale)
         marks = canvas.mark_forks(drawn, ensemble, along=self.along)
-        return f"Mean training loss of each group, by {'arm' if self.panels == 'arm' else 'group'}. {marks}".strip()
+        text = f"Mean training loss of each group, by {'arm' if self.panels == 'arm' else 'group'}."
+        text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded." if self.smooth else ""
+        return f"{text} {marks}".strip()
 
     def _draw(self, ensemble: Ensemble, canvas: Canvas, panel: Axes, probe: str, arm: str, group: str) -> None:
         series = ensemble.series(arm, probe, "by_group", along=self.along, select={"group": group})
-        if self.panels == "group":
-            canvas.line(panel, series, label=arm, color=canvas.color(arm), style=canvas.line_style(arm))
-        else:
-            canvas.line(panel, series, label=group, color=canvas.color(group))
+        name, style = (arm, canvas.line_style(arm)) if self.panels == "group" else (group, "-")
+        canvas.line(panel, series, label=name, color=canvas.color(name), style=style, smooth=self.smooth)

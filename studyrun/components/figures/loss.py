@@ -38,6 +38,7 @@ class Loss(Figure):
                 self._draw(ensemble, canvas, panel, probe, channel)
         drawn = [panel for panel in panels if panel.has_data()]
         canvas.share_y(drawn[: len(rows[0])], self.scale)
+        canvas.share_y(drawn[len(rows[0]) :], "linear")
         marks = canvas.mark_forks(drawn, ensemble, along=self.along)
         what = "Training and test loss" if "test" in rows[0] else "Training loss"
         return f"{what}{' and accuracy' if rows[1] else ''} by arm. {marks}".strip()

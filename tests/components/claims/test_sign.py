@@ -1,0 +1,87 @@
+"""The sign of a difference between arms, decided against the known gap of the synthetic runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles.synthetic_run import Law
+from pydantic import ValidationError
+
+from studyrun.errors import TraceError
+
+LAW = Law(0, 0.02)
+OUTLIERS = {"channel": "by_group", "arm": "exit", "select": {"group": "input_outlier"}}
+INLIERS = {**OUTLIERS, "select": {"group": "inlier"}}
+
+
+def mean_gap(group, start, end):
+    """∫ gap dτ / (end − start), from the closed form's antiderivative on a fine grid."""
+    time = np.linspace(start, end, 20_001)
+    return np.mean([LAW.gap(group, t, 0.01) for t in time])
+
+
+def test_the_mean_over_the_whole_stretch_is_the_integral(decide, lone):
+    verdict = decide("sign", lone, sign="positive", **OUTLIERS)
+    end = lone.run["exit"]["loss"].time[-1]
+    assert verdict.holds is True
+    assert verdict.statistic == pytest.approx(mean_gap("input_outlier", LAW.fork_time(), end), rel=1e-3)
+    assert verdict.interval is None
+    assert verdict.sentence.endswith("on average after the fork (one run)")
+
+
+def test_the_other_sign_does_not_hold(decide, lone):
+    assert decide("sign", lone, sign="negative", **OUTLIERS).holds is False
+    assert decide("sign", lone, sign="negative", **INLIERS).holds is True
+    assert decide("sign", lone, sign="positive", **INLIERS).holds is False
+
+
+def test_a_window_takes_a_part_of_the_stretch(decide, lone):
+    end = lone.run["exit"]["loss"].time[-1]
+    middle = (LAW.fork_time() + end) / 2
+    verdict = decide("sign", lone, sign="positive", window=[0.5, 1.0], **OUTLIERS)
+    assert verdict.statistic == pytest.approx(mean_gap("input_outlier", middle, end), rel=1e-3)
+    assert "from 50% to 100% of the time after it" in verdict.sentence
+
+
+def test_at_fractions_the_weakest_decides(decide, lone):
+    verdict = decide("sign", lone, sign="positive", at=[0.1, 1.0], **OUTLIERS)
+    end = lone.run["exit"]["loss"].time[-1]
+    early = LAW.gap("input_outlier", LAW.fork_time() + 0.1 * (end - LAW.fork_time()), 0.01)
+    assert verdict.holds is True
+    assert verdict.statistic == pytest.approx(early, rel=1e-2)
+    # at the very fork both arms are the same point: zero is not positive
+    assert decide("sign", lone, sign="positive", at=[0.0, 1.0], **OUTLIERS).holds is False
+
+
+def test_over_seeds_the_interval_has_to_exclude_zero(decide, seeds):
+    verdict = decide("sign", seeds, sign="positive", **OUTLIERS)
+    assert verdict.holds is True
+    assert verdict.runs == 5
+    low, high = verdict.interval
+    assert 0 < low <= verdict.statistic <= high
+    assert "medians of 5 runs" in verdict.sentence
+    # before the fork nothing differs, so the accuracy, which no gap enters, has an interval of zero alone
+    flat = decide("sign", seeds, sign="positive", channel="test_accuracy", arm="exit")
+    assert flat.holds is False
+    assert flat.interval == (0.0, 0.0)
+
+
+def test_a_reference_that_is_not_the_parent(decide, lone):
+    verdict = decide("sign", lone, sign="negative", channel="by_group", arm="baseline", reference="exit",
+                     select={"group": "input_outlier"})  # fmt: skip
+    assert verdict.holds is True
+
+
+def test_what_is_not_there_cannot_be_decided(decide, lone):
+    verdict = decide("sign", lone, sign="positive", channel="train", arm="baseline")
+    assert verdict.holds is None
+    assert "no run has a branch 'baseline' that started" in verdict.sentence
+    with pytest.raises(TraceError, match="no probe recorded absent"):
+        decide("sign", lone, sign="positive", channel="absent", arm="exit")
+
+
+def test_fractions_outside_the_stretch_are_refused():
+    from studyrun.registry import Registry
+
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        Registry().load("claims", "sign").model_validate({**OUTLIERS, "sign": "positive", "at": [1.5]})

@@ -1,0 +1,43 @@
+"""Run folders for reports: synthetic ones, with figures and claims written into their studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from oracles.synthetic_run import make_run
+
+from studyrun.report.style import settings
+
+Folder = Callable[..., Path]
+
+
+def rewrite_study(folder: Path, **entries: Any) -> None:
+    """Change the resolved study of a run folder."""
+    path = folder / "study.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8")) | entries
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Folder:
+    """Make a short synthetic run; `study` entries go into its study.yaml."""
+
+    def make(name: str = "run", *, study: dict[str, Any] | None = None, **options: Any) -> Path:
+        make_run(tmp_path / name, **{"steps": 200, **options})
+        rewrite_study(tmp_path / name, **(study or {}))
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def house_style() -> Iterator[None]:
+    """The settings under which reports are drawn."""
+    from matplotlib import rc_context
+
+    with rc_context(settings()):
+        yield
