@@ -10,9 +10,9 @@ from studyrun.component import KINDS, Component, Probe
 from studyrun.contract import RESERVED
 from studyrun.errors import ComponentError
 from studyrun.registry import Listing, Registry
-from studyrun.study.options import as_document, build
+from studyrun.study.options import as_document, build, written
 from studyrun.study.schedule import Schedule
-from studyrun.study.tree import Block, Faults, Node, Scalar, Where, described, is_null, suggestion
+from studyrun.study.tree import Block, Faults, Node, Scalar, Where, described, is_null, planted, suggestion
 from studyrun.trace.channel import check_name
 
 
@@ -72,9 +72,10 @@ class Workshop:
         component = build(contract, node.without(*reserved), where, self.faults, reserved)
         label = self._label(node, use, where) if "as" in reserved else use
         schedule = self._schedule(contract, node, where) if issubclass(contract, Probe) else None
-        if component is None or label is None or (schedule is None and issubclass(contract, Probe)):
+        options = written(component, node, where, self.faults) if component is not None else None
+        if component is None or options is None or label is None or (schedule is None and issubclass(contract, Probe)):
             return None
-        document = {"use": use, **({} if label == use else {"as": label}), **as_document(component)}
+        document = {"use": use, **({} if label == use else {"as": label}), **options}
         if schedule is not None:
             document |= {key: value for key, value in as_document(schedule).items() if value is not None}
         return Built(use, label, component, schedule, document)
@@ -105,6 +106,8 @@ class Workshop:
 
     def _schedule(self, contract: type[Probe], node: Block, where: Where) -> Schedule | None:
         given = {key: node.entries[key] for key in ("every", "at") if key in node.entries}
-        if all(is_null(value) for value in given.values()):
-            return Schedule.model_validate(dict(contract.default_schedule))
-        return build(Schedule, Block(given, node.keys, node.origin), where, self.faults)
+        if not all(is_null(value) for value in given.values()):
+            return build(Schedule, Block(given, node.keys, node.origin), where, self.faults)
+        default = planted(dict(contract.default_schedule), node.origin)
+        assert isinstance(default, Block)
+        return build(Schedule, default, (*where, "default_schedule"), self.faults)

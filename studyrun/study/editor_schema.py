@@ -95,9 +95,19 @@ def _reference(listing: Listing) -> str:
 def _options(contract: type[Options], prefix: str, definitions: dict[str, Schema]) -> Schema:
     """The schema of a block of options; what it refers to is filed under its prefix."""
     schema = contract.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
-    for name, inner in schema.pop("$defs", {}).items():
-        definitions[f"{prefix}.{name}"] = inner
+    inner = {f"{prefix}.{name}": one for name, one in schema.pop("$defs", {}).items()}
+    for one in (schema, *inner.values()):
+        for key, option in one.get("properties", {}).items():
+            if isinstance(option.get("default"), dict) and "$ref" in option:
+                one["properties"][key] = _over_default(option, inner)
+    definitions |= inner
     return schema
+
+
+def _over_default(option: Schema, definitions: dict[str, Schema]) -> Schema:
+    """A block that has a default need not be whole: what it leaves out is taken from there."""
+    block = definitions[option["$ref"].removeprefix("#/$defs/")]
+    return {key: value for key, value in {**block, **option}.items() if key not in ("$ref", "required")}
 
 
 def _component(listing: Listing, contract: type[Component], definitions: dict[str, Schema]) -> Schema:

@@ -185,18 +185,19 @@ def _models_at(contract: type[Options], place: Where) -> list[type[Options]]:
     models: list[type[Options]] = [contract]
     for part in place:
         fields = [(field.alias or name, field) for model in models for name, field in model.model_fields.items()]
-        inner = [model for name, field in fields if name == part for model in _models_in(field.annotation)]
+        inner = [model for name, field in fields if name == part for model in models_in(field.annotation)]
         models = inner or models  # a list's index or a dict's key stays within the same annotation
     return models
 
 
-def _models_in(annotation: Any) -> Iterator[type[Options]]:
+def models_in(annotation: Any) -> Iterator[type[Options]]:
+    """The classes of option blocks that an annotation names, however deep."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         if issubclass(annotation, Options):
             yield annotation
         return
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from models_in(argument)
 
 
 def _described_option(contract: type[Options], place: Where, key: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, Where, described, suggestion
+from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, Where, described, is_null, suggestion
 
 PLACES: dict[Where, str] = {
     ("model",): "models",
@@ -77,7 +77,8 @@ def put(tree: Block, setting: Setting, faults: Faults) -> Block:
 def _put(node: Node, at: Where, setting: Setting, faults: Faults) -> Node:
     rest = setting.where[len(at) :]
     if not rest:
-        return merged(node, normalised(setting.value, at))
+        value = normalised(setting.value, at)
+        return merged(_without_other_schedule(node, value, at), value)
     if isinstance(node, Items):
         return _put_in_list(node, at, setting, faults)
     if isinstance(node, Block):
@@ -91,10 +92,12 @@ def _put_in_block(node: Block, at: Where, setting: Setting, faults: Faults) -> N
     whole = _holds_dotted_keys(at) and (at, rest[0]) != (("sweep",), "zip")
     key = ".".join(rest) if whole else rest[0]
     if whole or len(rest) == 1:
-        value = merged(node.entries.get(key), normalised(setting.value, setting.where))
-        if key == "use" and _changes_use(node, Block({"use": value}, {}, setting.origin)):
+        below = _without_other_schedule(node, Block({key: setting.value}, {}, setting.origin), at)
+        assert isinstance(below, Block)
+        value = merged(below.entries.get(key), normalised(setting.value, setting.where))
+        if key == "use" and _changes_use(below, Block({"use": value}, {}, setting.origin)):
             return Block({"use": value}, {"use": setting.origin}, setting.origin)
-        return node.with_entry(key, value, setting.origin)
+        return below.with_entry(key, value, setting.origin)
     child = node.get(key)
     if child is None and rest[1].isdigit():
         message = f"no list {'.'.join((*at, key))} is written in the study; set the list whole"
@@ -118,7 +121,16 @@ def _put_in_list(node: Items, at: Where, setting: Setting, faults: Faults) -> No
     # The place is addressed by its number from here on, whether it was named by number or by label.
     numbered = Setting((*at, str(index), *setting.where[len(at) + 1 :]), setting.value, setting.origin)
     item = _put(node.items[index], (*at, str(index)), numbered, faults)
-    return Items((*node.items[:index], item, *node.items[index + 1 :]), node.origin)
+    kept = () if is_null(item) else (item,)
+    return Items((*node.items[:index], *kept, *node.items[index + 1 :]), node.origin)
+
+
+def _without_other_schedule(below: Node, above: Node, at: Where) -> Node:
+    """A probe is due `every` so often or `at` listed steps; putting the one takes back the other."""
+    if at[:-1] != ("probes",) or not (isinstance(above, Block) and isinstance(below, Block)):
+        return below
+    others = {"every": "at", "at": "every"}
+    return below.without(*(other for key, other in others.items() if above.get(key) is not None))
 
 
 def label_of(item: Node) -> str | None:

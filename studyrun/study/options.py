@@ -9,10 +9,10 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import ValidationError
 
 from studyrun.component import Options
-from studyrun.study.explanations import explain, option_names
+from studyrun.study.explanations import explain, models_in, option_names
 from studyrun.study.tree import Block, Faults, Node, Where, is_null, plain
 
-__all__ = ["as_document", "build", "option_names"]
+__all__ = ["as_document", "build", "option_names", "written"]
 T = TypeVar("T", bound=Options)
 
 
@@ -20,9 +20,14 @@ def build(contract: type[T], block: Block, path: Where, faults: Faults, also: tu
     """The options as an instance of `contract`, or None with every reason among the faults.
 
     `also` are keys of the block that are read elsewhere, for the advice on unknown ones.
-    Strict: a text is no number and a number no text. A null stands for the default, unless the option may be null.
+    Strict: a text is no number and a number no text. A null stands for the default, unless the option may be null. A
+    block within the block changes its default and need not repeat it.
     """
-    given = {key: plain(value) for key, value in block.entries.items() if not _is_default(contract, key, value)}
+    given = {
+        key: _over_default(contract, key, plain(value))
+        for key, value in block.entries.items()
+        if not _is_default(contract, key, value)
+    }
     try:
         return contract.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
@@ -32,9 +37,24 @@ def build(contract: type[T], block: Block, path: Where, faults: Faults, also: tu
     return None
 
 
+def written(options: Options, block: Block, path: Where, faults: Faults) -> dict[str, Any] | None:
+    """All options as plain data, or None if those would not read back as they are: a fault of the component's own."""
+    try:
+        document = as_document(options)
+        again = type(options).model_validate_json(json.dumps(document), strict=True)
+        if again == options:
+            return document
+        reason = f"they read back as {again!r}"
+    except Exception as error:  # noqa: BLE001  a plugin's types may do anything
+        reason = f"{type(error).__name__}: {error}"
+    faults.add(block.origin, path, f"the options cannot be written down so that the study runs again; {reason}")
+    return None
+
+
 def as_document(options: Options) -> dict[str, Any]:
     """All options as plain data, which validates again to equal options."""
-    return options.model_dump(mode="json", by_alias=True, include=set(type(options).model_fields))
+    fields = set(type(options).model_fields)
+    return options.model_dump(mode="json", by_alias=True, include=fields, warnings="error")
 
 
 def _is_default(contract: type[Options], key: str, value: Node) -> bool:
@@ -43,6 +63,22 @@ def _is_default(contract: type[Options], key: str, value: Node) -> bool:
         return False
     fields = {field.alias or name: field for name, field in contract.model_fields.items()}
     return key in fields and not _may_be_null(fields[key].annotation)
+
+
+def _over_default(contract: type[Options], key: str, value: Any) -> Any:
+    """A block within the block, with what it leaves out taken from its default; anything else as it is.
+
+    Without this, `{scale: 2}` would mean one thing over a file and another over its resolved document, where the
+    default is written out.
+    """
+    fields = {field.alias or name: field for name, field in contract.model_fields.items()}
+    if key not in fields or not isinstance(value, dict):
+        return value
+    default = fields[key].get_default(call_default_factory=True, validated_data={})
+    if not isinstance(default, Options) or set(models_in(fields[key].annotation)) != {type(default)}:
+        return value
+    inner = {name: _over_default(type(default), name, one) for name, one in value.items()}
+    return {**as_document(default), **inner}
 
 
 def _may_be_null(annotation: Any) -> bool:

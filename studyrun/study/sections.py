@@ -63,15 +63,25 @@ def trigger_of(node: Node, where: Where, tree: Block, workshop: Workshop) -> Bui
     if built is None:
         return None
     labels = labels_of(tree)
-    missing = [label for label in cast(Trigger, built.component).watches() if label not in labels]
+    watched = _watched(cast(Trigger, built.component), node, where, workshop)
+    missing = [label for label in watched or () if label not in labels]
     for label in missing:
-        named = [
-            value for value in cast(Block, node).entries.values() if isinstance(value, Scalar) and value.value == label
-        ]
+        values = cast(Block, node).entries.values()
+        named = [value for value in values if isinstance(value, Scalar) and value.value == label]
         origin = named[0].origin if named else node.origin
         message = f"the trigger {built.use!r} watches a probe labelled {label!r}, and there is none"
         workshop.faults.add(origin, where, f"{message}; {suggestion(label, labels)}")
-    return None if missing else built
+    return None if missing or watched is None else built
+
+
+def _watched(trigger: Trigger, node: Node, where: Where, workshop: Workshop) -> tuple[str, ...] | None:
+    try:
+        labels = trigger.watches()
+        return (labels,) if isinstance(labels, str) else tuple(labels)
+    except Exception as error:  # noqa: BLE001  a plugin may raise anything
+        message = f"asking this trigger what it watches raised {type(error).__name__}: {error}"
+        workshop.faults.add(node.origin, where, message)
+        return None
 
 
 def labels_of(tree: Block) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ BASE = (
     "model: net\ndataset: toy\nloss: square\noptimizer: {use: descent, lr: 0.1}\nstop: {steps: 10}\nprobes: [level]\n"
 )
 FULL = """\
+title: full
 seed: {init: 3}
 device: cuda:1
 groups: {use: halves, size: 1e1}
@@ -79,6 +80,13 @@ def test_it_takes_what_the_loader_takes(schema: dict[str, Any], load: Load) -> N
     load(FULL, text=BASE)
     assert accepts(schema, BASE)
     assert accepts(schema, BASE + FULL)
+
+
+def test_it_takes_a_block_that_leaves_to_its_default_what_it_does_not_say(schema: dict[str, Any], load: Load) -> None:
+    text = BASE.replace("model: net", "model: {use: net, init: {scale: 3}}")
+    assert load(text=text).document["model"]["init"] == {"scheme": "normal", "scale": 3.0}
+    assert accepts(schema, text)
+    assert not accepts(schema, text.replace("scale", "scal"))
 
 
 def test_it_takes_every_resolved_document(schema: dict[str, Any], load: Load) -> None:

@@ -67,7 +67,7 @@ def test_defaults_are_written_out(load: Load) -> None:
             "use": "net",
             "hidden": [4],
             "activation": "relu",
-            "init": {"scheme": "normal", "scale": 1.0},
+            "init": {"scheme": "normal", "scale": 2.0},
             "limit": 3,
         },
         "dataset": {"use": "toy", "size": 10, "classes": ["yes", "no"], "note": ""},

@@ -26,6 +26,11 @@ class Inner(Options):
     also: float = 0.0
 
 
+class Outer(Options):
+    inner: Inner = Inner(size=7, also=7.0)
+    count: int = 7
+
+
 class Other(Options):
     name: str
     deep: Inner | None = None
@@ -41,7 +46,8 @@ class Everything(Options):
     pair: tuple[int, int] = (1, 2)
     several: Annotated[tuple[str, ...], Field(min_length=1)] = ("a",)
     table: dict[str, int] = Field(default_factory=dict)
-    inner: Inner = Inner(size=1)
+    inner: Inner = Inner(size=1, also=0.5)
+    outer: Outer = Outer()
     either: int | Inner | None = None
     blocks: Inner | Other | None = None
     listed: tuple[Inner, ...] = ()
@@ -94,7 +100,9 @@ def faults_of(text: str) -> list[str]:
         ("lambda: 2", "lambda_", 2.0),
         ("folder: a/b", "folder", Path("a/b")),
         ("rate: null", "rate", 0.5),
-        ("inner: null", "inner", Inner(size=1)),
+        ("inner: null", "inner", Inner(size=1, also=0.5)),
+        ("inner: {also: 3}", "inner", Inner(size=1, also=3.0)),
+        ("outer: {inner: {also: 3}}", "outer", Outer(inner=Inner(size=7, also=3.0))),
         ("either: null", "either", None),
     ],
 )
@@ -138,7 +146,8 @@ def test_what_is_meant_is_taken(text: str, name: str, value: Any) -> None:
             "inner: {siz: 1, size: 2}",
             "1:9 model.inner.siz: there is no option 'siz' here; did you mean 'size'? known: also, size",
         ),
-        ("inner: {also: 1}", "1:8 model.inner: the option 'size' is missing: How large."),
+        ("listed: [{also: 1}]", "1:10 model.listed.0: the option 'size' is missing: How large."),
+        ("outer: {inner: {siz: 1}}", "1:17 model.outer.inner.siz: there is no option 'siz' here; did you mean 'size'?"),
         ("inner: 3", "1:8 model.inner: the number 3 is wrong here; a block with size, also would be right"),
         (
             "either: x",
@@ -163,7 +172,7 @@ def test_what_is_wrong_is_said_in_words(text: str, fault: str) -> None:
 
 
 def test_all_faults_of_a_block_are_told() -> None:
-    assert len(faults_of("{count: x, rate: 0, flg: 1, inner: {also: y}}")) == 5
+    assert len(faults_of("{count: x, rate: 0, flg: 1, inner: {also: y}, listed: [{}]}")) == 5
 
 
 def test_the_document_validates_to_equal_options() -> None:

@@ -97,6 +97,24 @@ def test_a_block_merges_and_a_list_replaces(load: Load) -> None:
     assert load("", "probes=[{use: level, as: one}]").probes[0].label == "one"
 
 
+def test_one_kind_of_schedule_takes_back_the_other(load: Load) -> None:
+    listed = "probes: [{use: level, at: [1, 2]}]\n"
+    assert load(listed, "probes.level.every=3", text=BASE_WITHOUT_PROBES).probes[0].schedule.every == 3
+    assert load("", "probes.level.every=4", "probes.level.at=[9]").probes[0].schedule.at == (9,)
+    assert load("", "probes.level.at=[9]", "probes.0={every: 4, k: 2}").document["probes"][0] == {
+        "use": "level",
+        "k": 2,
+        "every": 4,
+    }
+
+
+def test_a_null_takes_an_item_out_of_its_list(load: Load) -> None:
+    assert [probe.label for probe in load(TWO_PROBES, "probes.level=null", text=BASE_WITHOUT_PROBES).probes] == [
+        "other"
+    ]
+    assert load("", "model.hidden=[1, 2, 3]", "model.hidden.1=null").document["model"]["hidden"] == [1, 3]
+
+
 def test_a_seed_is_set_for_all_purposes_or_for_one(load: Load) -> None:
     study = load("seed: 3\n", "seed.init=5")
     assert study.document["seed"] == {"init": 5, "order": 3, "subset": 3, "probe": 3}

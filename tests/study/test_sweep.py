@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from time import perf_counter
 
@@ -109,6 +110,30 @@ def test_a_member_is_a_study_of_its_own(load: Load) -> None:
     assert member.members == ()
     assert "sweep" not in member.document
     assert member.branches[0].study.seed.init == 3
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        "{seed: [0, 1], optimizer.lr: [0.1, 3]}",
+        "{optimizer: [drift, {use: descent, lr: 3}, {momentum: 0.25}], stop: [{time: 2.0}]}",
+        "{optimizer.use: [descent, drift]}",
+        "{probes.level.every: [5, {log: 3}], model.init: [{scheme: uniform}, null]}",
+        "{model.init: [{scheme: uniform}, {scale: 3.0}]}",
+        "{model.init.scheme: [uniform]}",
+        "{probes.level.at: [[0], [1, 2]], groups: [halves, null]}",
+        "{probes.0: [{at: [3]}, {k: 4}], stop.when: [null, {use: above, value: 3}]}",
+        "{probes: [[], [level, {use: level, as: b}]], branches.exit.set.optimizer.lr: [7, 8]}",
+        "{zip: {model.hidden: [[1], [2, 2]], dataset.note: ['1e3', no]}, branches.exit: [null]}",
+    ],
+)
+def test_a_member_is_what_the_command_line_would_have_made(load: Load, sweep: str) -> None:
+    """Two ways to one study: the member of the resolved document, and the same values set over the file."""
+    branch = "branches: {exit: {at: soon, set: {optimizer.lr: 9}}}\n"
+    study = load(f"{branch}sweep: {sweep}\n")
+    for member in study.members:
+        values = [f"{path}={json.dumps(value)}" for path, value in member.overrides.items()]
+        assert study_from_member(study, member) == load(branch, *values)
 
 
 def test_a_swept_use_replaces_the_block_in_each_member(load: Load) -> None:

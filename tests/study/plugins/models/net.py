@@ -17,7 +17,7 @@ class Net(Model):
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (4,)
     activation: Literal["relu", "elu", "tanh"] = "relu"
-    init: Init = Init(scheme="normal")
+    init: Init = Init(scheme="normal", scale=2.0)
     limit: int | None = 3
     """May be null, which is not the default."""
 
