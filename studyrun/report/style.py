@@ -18,8 +18,9 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
     "#CC79A7",
     "#6E6E6E",
 )
-ARM_COLORS = (BLUE, VERMILLION, BLACK, PURPLE, GREEN, ORANGE, SKY)
-OTHER_COLORS = (GREEN, ORANGE, PURPLE, BLACK, SKY, VERMILLION, BLUE)
+# The first four of each stay furthest apart for eyes without red or green cones; a test measures it.
+ARM_COLORS = (BLUE, VERMILLION, BLACK, GREEN, PURPLE, ORANGE, SKY)
+OTHER_COLORS = (GREEN, ORANGE, SKY, BLACK, PURPLE, VERMILLION, BLUE)
 LineStyle = Literal["-", "--", "-.", ":"]
 ARM_STYLES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")

@@ -104,3 +104,31 @@ def test_bootstrap_is_the_same_for_the_same_seed():
 def test_bootstrap_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="at least one value that is a number"):
         bootstrap_interval([np.nan])
+
+
+def test_the_mean_over_a_stretch_is_the_integral_of_the_broken_line():
+    """Uneven rows: ∫ x dx over [a, b] is (b² − a²)/2, exactly, since a line is what interpolation gives back."""
+    x = np.array([0.0, 0.1, 0.2, 1.0, 5.0, 5.5, 8.0])
+    one = Series(x, np.stack([x, 2 * x]), "x", "y", "1")
+    np.testing.assert_allclose(one.over(0.15, 7.0), [[(0.15 + 7.0) / 2], [0.15 + 7.0]], rtol=1e-12)
+    np.testing.assert_allclose(one.over(3.0, 3.0), [[3.0], [6.0]])
+    assert np.isnan(one.over(-1.0, 2.0)).all()
+
+
+@given(st.floats(0.1, 1e3), st.floats(0, 1e3))
+def test_fractions_of_a_stretch_reach_both_ends_whatever_the_rounding(length, start):
+    x = start + length * np.linspace(0, 1, 7)
+    one = Series(x, x[None] ** 2, "x", "y", "1")
+    first, length = float(x[0]), float(x[-1] - x[0])
+    np.testing.assert_allclose(one.over(first, first + length, (0.0, 1.0))[0], [x[0] ** 2, x[-1] ** 2])
+    assert np.isfinite(one.over(first, first + length)).all()
+
+
+def test_a_running_mean_takes_out_what_alternates_and_keeps_a_line():
+    x = np.linspace(0, 10, 101)
+    line = Series(x, np.stack([x, 3 - x]), "x", "y", "1")
+    np.testing.assert_allclose(line.running_mean(1.0).values, line.values, atol=1e-12)
+    zigzag = Series(x, (x + (-1.0) ** np.arange(101))[None], "x", "y", "1")
+    smooth = zigzag.running_mean(1.0)
+    assert abs(smooth.values[0] - x)[10:-10].max() <= 1 / 9
+    assert zigzag.running_mean(0.05) is zigzag
