@@ -179,9 +179,8 @@ def test_ten_thousand_members_are_checked_in_good_time(faults_of: FaultsOf) -> N
 
 @pytest.mark.parametrize("tied", ["stop.when.probe", "branches.exit.at.probe"])
 def test_sections_tied_by_triggers_are_checked_together(faults_of: FaultsOf, tied: str) -> None:
-    """Each label exists under one of the two lists of probes, so that only the pairs can be wrong."""
-    text = "branches: {exit: {at: {use: above, probe: level}}}\n"
-    text = text if tied.startswith("branches") else ""
-    zipped = f"probes: [[level], [{{use: level, as: other}}]], {tied}: [level, other]"
-    faults = faults_of(f"{text}sweep: {{{zipped}}}\n", *(["stop.when={use: above}"] if not text else []))
-    assert any("labelled 'other', and there is none" in fault for fault in faults)
+    """Of the four pairs only the last is wrong, and each of its two values has been right in another pair."""
+    start = "branches: {exit: {at: {use: above, probe: level}}}\n" if tied.startswith("branches") else ""
+    lists = f"probes: [[level, {{use: level, as: other}}], [level]], {tied}: [level, other]"
+    faults = faults_of(f"{start}sweep: {{{lists}}}\n", *([] if start else ["stop.when={use: above}"]))
+    assert ["labelled 'other', and there is none" in fault for fault in faults] == [True]
