@@ -11,7 +11,7 @@ from studyrun.study import Study
 
 Load = Callable[..., Study]
 FaultsOf = Callable[..., list[str]]
-HEAD = "from typing import Any, ClassVar\nfrom studyrun.plugin import Probe, Trigger, field_validator\n"
+HEAD = "from typing import Any, ClassVar\nfrom pydantic import field_serializer\nfrom studyrun.plugin import Probe, Trigger, field_validator\n"
 PROBE = '''class Odd(Probe):
     """Odd."""
 {body}
@@ -41,6 +41,10 @@ def write(folder: Path, kind: str, source: str, name: str = "odd") -> None:
         ),
         ("    x: Any = object()", "the options cannot be written down so that the study runs again"),
         ("    x: float = float('inf')", "the options cannot be written down so that the study runs again"),
+        (
+            "    x: int = 1\n    @field_serializer('x')\n    def more(self, x: int) -> int:\n        return x + 1\n",
+            "so that the study runs again; they read back as Odd(x=2)",
+        ),
         ("    x: tuple[int, ...] = [1]", "the options cannot be written down so that the study runs again"),
     ],
 )
