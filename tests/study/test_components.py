@@ -11,7 +11,10 @@ from studyrun.study import Study
 
 Load = Callable[..., Study]
 FaultsOf = Callable[..., list[str]]
-HEAD = "from typing import Any, ClassVar\nfrom pydantic import field_serializer\nfrom studyrun.plugin import Probe, Trigger, field_validator\n"
+HEAD = """from typing import Any, ClassVar
+from pydantic import field_serializer
+from studyrun.plugin import Probe, Trigger
+"""
 PROBE = '''class Odd(Probe):
     """Odd."""
 {body}
