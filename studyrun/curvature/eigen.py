@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import pi, sqrt
 
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from studyrun.curvature.operators import SymmetricOperator
-from studyrun.curvature.subspace import NonFiniteProductError, Subspace, inner
+from studyrun.curvature.search import Search
+from studyrun.curvature.subspace import NonFiniteProductError, inner
 
-PATIENCE = 6  # expansions without progress at the rounding floor, after which to give up
-SLACK = 0.05  # a hidden eigenvalue counts if it exceeds the smallest one returned by this share
+NEAR = 0.1  # the least overlap with a start vector that says which way to point
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +20,11 @@ class Eigenpairs:
     """The k algebraically largest eigenpairs (λ_i, v_i) of an operator, with the evidence for them.
 
     `values` are descending; `vectors` are the columns v_i, of norm 1; `residuals` are ‖H v_i − λ_i v_i‖, and
-    `converged` says where residual ≤ tolerance · |λ_i|. Some eigenvalue lies within one residual of λ_i, and within
-    residual² / gap of it, where gap is the distance to the rest of the spectrum (Kato, Temple). `doubt` bounds the
-    probability, over the random start, that an eigenvalue above λ_k (by 5 % or more) was missed altogether.
-    `products` were spent. `block` is the warm start for a nearby operator: the v_i and the guards below them.
+    `converged` says where residual ≤ tolerance · |λ_i|. Some eigenvalue of H lies within one residual of λ_i, and
+    within residual² / gap of it, gap being the distance to the rest of the spectrum. `doubt` bounds the probability,
+    over the random vectors drawn, that some eigenvalue above λ_k was missed altogether; it is 1 where a warm start was
+    taken on trust. `products` were spent. `block` holds what is worth starting from next time: the v_i, and guards
+    below them. Where the operator gave NaN, so are values, vectors and residuals, and the block is empty.
     """
 
     values: Float64[Tensor, "k"]
@@ -33,7 +33,7 @@ class Eigenpairs:
     converged: Bool[Tensor, "k"]
     products: int
     block: Float[Tensor, "p m"]
-    doubt: float = 0.0
+    doubt: float
 
     def first(self, k: int) -> Eigenpairs:
         """Return the k largest of these, with the same evidence and the same warm start."""
@@ -47,11 +47,6 @@ class Eigenpairs:
             converged=self.converged[:k],
         )
 
-    def first(self, k: int) -> Eigenpairs:
-        """The first k of these pairs."""
-        parts = (self.values[:k], self.vectors[:, :k], self.residuals[:k], self.converged[:k])
-        return Eigenpairs(*parts, self.products, self.block, self.doubt)
-
 
 def top_eigenpairs(
     operator: SymmetricOperator,
@@ -61,18 +56,37 @@ def top_eigenpairs(
     start: Float[Tensor, "p m"] | None = None,
     generator: torch.Generator,
     guard: int = 1,
-    doubt: float = 0.01,
+    exploration: float = 1.0,
+    accepted_doubt: float = 0.01,
     max_products: int | None = None,
     basis: int | None = None,
 ) -> Eigenpairs:
-    """Return the k algebraically largest eigenpairs of `operator`, each to residual ≤ tolerance · |λ|."""
+    """Return the k algebraically largest eigenpairs of `operator`, each to residual ≤ tolerance · |λ|.
+
+    Rayleigh–Ritz in a space that grows by the residuals of the pairs still open (block Krylov, with thick restarts at
+    `basis` vectors). Without `start` it grows from k random vectors. With `start`, the `block` of a nearby operator's
+    eigenpairs, it grows from the first k + `guard` columns: the guards follow what lies just below, so that crossings
+    are seen. A start can be blind, though: what is orthogonal to all of it stays so. Therefore, once the residuals are
+    small, a fresh random vector is followed too, until an eigenvalue above λ_k is improbable (`accepted_doubt`, see
+    `Sounding`). That costs about as much as a cold start, so a caller that solves again and again along a trajectory
+    may ask for it in a share of its warm solves only: `exploration` is the probability, drawn from `generator`.
+
+    Cost: products, mostly: k + guard to look at the start, then one for each open pair and round. A solve ends
+    unconverged after `max_products` (100 + 50 k by default), and once residuals stall at the rounding of float32 or
+    float64. Each vector points as the start's nearest does, or has its largest entry positive. Raises ValueError for
+    arguments that cannot be meant.
+    """
     _check(operator, k, tolerance, start, guard)
-    search = _Search(operator, k, tolerance, start, generator, guard, doubt, max_products or 100 + 50 * k, basis)
+    before = operator.products
+    last = before + (max_products or 100 + 50 * k)
+    search = Search(operator, k, guard, tolerance, accepted_doubt, generator, last, basis or 24 + 3 * k)
+    explore = exploration >= 1 or float(torch.rand((), generator=generator)) < exploration
     try:
+        search.seed(start, explore)
         search.run()
     except NonFiniteProductError:
-        return search.nothing()
-    return search.result()
+        return _nothing(operator, k, operator.products - before)
+    return _found(search, start, operator.products - before)
 
 
 def _check(operator: SymmetricOperator, k: int, tolerance: float, start: Tensor | None, guard: int) -> None:
@@ -82,154 +96,54 @@ def _check(operator: SymmetricOperator, k: int, tolerance: float, start: Tensor 
         raise ValueError(f"tolerance must lie between 0 and 1, not {tolerance}")
     if guard < 0:
         raise ValueError(f"guard must not be negative, not {guard}")
-    if start is not None and (start.ndim != 2 or len(start) != operator.size):
-        raise ValueError(f"start must have shape ({operator.size}, m), not {tuple(start.shape)}")
+    if start is not None and len(start) != operator.size:
+        raise ValueError(f"a start of shape {tuple(start.shape)} does not fit an operator of size {operator.size}")
 
 
-class _Search:
-    """One solve: the space, its Ritz pairs, and the random vector z by which hidden eigenvalues are looked for."""
+def _found(search: Search, start: Tensor | None, products: int) -> Eigenpairs:
+    block = _unit(torch.cat([search.space.combine(search.ritz.rotation[:, : search.wanted]), _guards(search)]))
+    block = block * _signs(block, start)[:, None].to(block)
+    return Eigenpairs(
+        values=search.ritz.values[: search.wanted],
+        vectors=block[: search.wanted].T,
+        residuals=search.residuals,
+        converged=search.converged,
+        products=products,
+        block=block.T,
+        doubt=search.doubt,
+    )
 
-    def __init__(self, operator, k, tolerance, start, generator, guard, doubt, max_products, basis):
-        self.operator, self.k, self.tolerance, self.start = operator, k, tolerance, start
-        self.generator, self.guard, self.accepted_doubt = generator, guard, doubt
-        self.space = Subspace(operator)
-        self.limit = operator.products + max_products
-        self.spent_before = operator.products
-        self.capacity = basis or k + guard + 24
-        self.doubt = 1.0
-        self.explorer = None
-        self.stalled = 0
-        self.best = float("inf")
 
-    # -- the loop
-    def run(self):
-        self.seed()
-        while True:
-            self.update()
-            if self.space.size >= self.operator.size or self.exhausted():
-                break
-            open_pairs = (~self.converged()).nonzero().flatten()
-            if len(open_pairs):
-                if self.at_floor():
-                    break
-                directions = self.residual_vectors[open_pairs]
-            else:
-                self.doubt, direction = self.suspicion()
-                if self.doubt <= self.accepted_doubt:
-                    break
-                directions = direction[None]
-            self.make_room(len(directions))
-            if not self.space.expand(directions):
-                if not self.explore():
-                    break
+def _guards(search: Search) -> Tensor:
+    """The Ritz vectors below those wanted, each taken one step of the power iteration further, which costs nothing.
 
-    def random(self):
-        z = torch.randn(
-            self.operator.size,
-            generator=self.generator,
-            dtype=torch.float32 if self.operator.dtype != torch.float64 else torch.float64,
-        )
-        z = z.to(self.operator.device, self.operator.dtype)
-        return z / z.norm()
+    With y a Ritz vector and r = H y − θ y known, (H − θ_min) y = (θ − θ_min) y + r; the shift keeps eigenvalues that
+    are large and negative from growing. So a guard learns of directions outside the space from solve to solve.
+    """
+    ritz, wanted = search.ritz, search.wanted
+    coordinates, values = ritz.rotation[:, wanted : wanted + search.guard], ritz.values[wanted : wanted + search.guard]
+    above = (values - ritz.values[-1]).clamp_min(torch.finfo(torch.float64).tiny)
+    steps = search.space.residual(coordinates / above, coordinates * (values / above))
+    return search.space.combine(coordinates) + steps * (values > ritz.values[-1])[:, None].to(steps)
 
-    def seed(self):
-        if self.start is not None and self.start.shape[1]:
-            self.space.expand(self.start.T[: self.k + self.guard].to(self.operator.dtype))
-        missing = max(self.k - self.space.size, 0)
-        if missing:
-            self.space.expand(torch.stack([self.random() for _ in range(missing)]))
-            self.explorer = torch.zeros(self.space.size, dtype=torch.float64)
-            self.explorer[-1] = 1
-            self.scale = 1.0
-        else:
-            self.explore()
 
-    def explore(self):
-        """Add a fresh random vector z; its coordinates are kept."""
-        z = self.random()
-        rows = self.space._basis[: self.space.size]
-        z = z - (rows @ z) @ rows
-        z = z / z.norm()
-        if self.space.size >= self.operator.size or not self.space.expand(z[None]):
-            return False
-        self.explorer = torch.zeros(self.space.size, dtype=torch.float64)
-        self.explorer[-1] = 1
-        return True
+def _unit(rows: Tensor) -> Tensor:
+    norms: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / norms
 
-    def update(self):
-        self.values, self.rotation = self.space.ritz()
-        k = min(self.k, self.space.size)
-        top = self.rotation[:, :k]
-        self.residual_vectors = self.space.residual(top, top * self.values[:k])
-        self.residuals = self.residual_vectors.double().norm(dim=1).cpu()
 
-    def converged(self):
-        k = len(self.residuals)
-        return self.residuals <= self.tolerance * self.values[:k].abs()
+def _signs(rows: Tensor, start: Tensor | None) -> Tensor:
+    """±1 for each row: as the start's nearest column points, or else so that the largest entry is positive."""
+    largest = rows.gather(1, rows.abs().argmax(dim=1, keepdim=True))[:, 0].cpu().double()
+    if start is None or start.shape[1] == 0:
+        return largest.sign()
+    overlaps = inner(rows, start.T.to(rows))
+    nearest = overlaps.gather(1, overlaps.abs().argmax(dim=1, keepdim=True))[:, 0]
+    return torch.where(nearest.abs() > NEAR, nearest, largest).sign()
 
-    def exhausted(self):
-        return self.operator.products >= self.limit
 
-    def at_floor(self):
-        worst = (self.residuals / self.values[: len(self.residuals)].abs().clamp_min(1e-300)).max().item()
-        floor = 100 * torch.finfo(self.operator.dtype).eps * self.values.abs().max().item()
-        if worst < 0.5 * self.best:
-            self.best, self.stalled = worst, 0
-        else:
-            self.stalled += 1
-        return self.stalled > PATIENCE and self.residuals.max().item() <= floor
-
-    def suspicion(self):
-        c = torch.zeros(self.space.size, dtype=torch.float64)
-        c[: len(self.explorer)] = self.explorer
-        k = self.k
-        s = self.rotation.T @ c
-        s[:k] = 0
-        scale = self.values.abs().max()
-        mu = self.values[k - 1] + max(SLACK * self.values[k - 1].abs(), 1e-6 * scale)
-        d = s / (mu - self.values)
-        if scale == 0:
-            return 0.0, self.random()
-        u = self.space.residual((self.rotation @ d)[:, None], (self.rotation @ (self.values * d))[:, None])[0]
-        p = self.operator.size
-        return min(1.0, u.double().norm().item() * sqrt(2 * p / pi)), u
-
-    def make_room(self, wanted):
-        if self.space.size + wanted <= self.capacity:
-            return
-        keep = self.rotation[:, : self.k + self.guard + 4]
-        c = torch.zeros(self.space.size, dtype=torch.float64)
-        c[: len(self.explorer)] = self.explorer
-        full = torch.cat([keep, c[:, None]], 1)
-        q, _ = torch.linalg.qr(full)
-        self.space.restart(q)
-        self.explorer = q.T @ c
-
-    def result(self):
-        k = self.k
-        m = min(self.space.size, k + self.guard)
-        block = self.space.combine(self.rotation[:, :m])
-        block = block / block.norm(dim=1, keepdim=True)
-        return Eigenpairs(
-            self.values[:k].clone(),
-            block[:k].T,
-            self.residuals,
-            self.converged(),
-            self.operator.products - self.spent_before,
-            block.T,
-            self.doubt,
-        )
-
-    def nothing(self):
-        p, k = self.operator.size, self.k
-        nan = torch.full((k,), float("nan"), dtype=torch.float64)
-        vectors = torch.full((p, k), float("nan"), dtype=self.operator.dtype, device=self.operator.device)
-        return Eigenpairs(
-            nan,
-            vectors,
-            nan.clone(),
-            torch.zeros(k, dtype=torch.bool),
-            self.operator.products - self.spent_before,
-            vectors[:, :0],
-            1.0,
-        )
+def _nothing(operator: SymmetricOperator, k: int, products: int) -> Eigenpairs:
+    nan = torch.full((k,), torch.nan, dtype=torch.float64)
+    vectors = torch.full((operator.size, k), torch.nan, dtype=operator.dtype, device=operator.device)
+    none = torch.zeros(k, dtype=torch.bool)
+    return Eigenpairs(nan, vectors, nan, none, products=products, block=vectors[:, :0], doubt=1.0)

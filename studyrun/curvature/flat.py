@@ -25,7 +25,7 @@ def unflatten(vector: Shaped[Tensor, "p"], like: Sequence[Tensor]) -> list[Tenso
     sizes = [tensor.numel() for tensor in like]
     if sum(sizes) != len(vector):
         raise ValueError(f"a vector of {len(vector)} entries does not fit parameters of {sum(sizes)}")
-    return [part.view(tensor.shape) for part, tensor in zip(vector.split(sizes), like, strict=True)]
+    return [part.view(tensor.shape) for part, tensor in zip(torch.split(vector, sizes), like, strict=True)]
 
 
 def leaves(parameters: Sequence[Tensor]) -> list[Tensor]:

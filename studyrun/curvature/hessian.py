@@ -28,7 +28,7 @@ class HessianOperator(SymmetricOperator):
     `parameters` are neither copied nor marked: they gain no `grad`, and must keep their values while this is in use.
     Attention runs on PyTorch's math backend, the one that can be differentiated twice. `release` frees the graphs.
     Raises ValueError where there are no examples, where the loss has the wrong shape, and, under
-    `check_deterministic`, where it gives different values for the same input (dropout, say): such a loss has no Hessian.
+    `check_deterministic`, where it gives different values for the same input (dropout, say): it has no Hessian then.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class HessianOperator(SymmetricOperator):
         return images.T
 
     def _differentiate(self, gradient: tuple[Tensor, ...], column: list[Tensor]) -> Tensor:
-        """Return ∇(gradient · column), flat. A loss that is linear in all parameters leaves nothing to differentiate."""
+        """Return ∇(gradient · column), flat. Of a loss linear in all parameters nothing is left to differentiate."""
         pairs = [(part, weight) for part, weight in zip(gradient, column, strict=True) if part.requires_grad]
         if not pairs:
             return torch.zeros(self.size, dtype=self.dtype, device=self.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -15,94 +17,107 @@ class NonFiniteProductError(ArithmeticError):
     """The operator returned NaN or infinity, so there is no spectrum to find."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ritz:
+    """Ritz values, descending, and the coordinates of their vectors in the basis, as columns of `rotation`."""
+
+    values: Float64[Tensor, "m"]
+    rotation: Float64[Tensor, "m m"]
+
+    @property
+    def scale(self) -> float:
+        """The largest |Ritz value|: the norm of the operator, as far as it is known."""
+        return float(self.values.abs().max())
+
+
 class Subspace:
     """An orthonormal basis V (p, m), its image H V (p, m), and the projection T = Vᵀ H V (m, m) in float64 on the CPU.
 
     Vectors are rows in memory, so that one is contiguous and a product with all of them is a single sweep. They are
-    held in the operator's precision; inner products are summed in float64, so that T is as good as V and H V are.
+    held in the operator's precision; T is summed in float64, so that it is as good as V and H V are.
     """
 
     def __init__(self, operator: SymmetricOperator) -> None:
-        self.operator = operator
-        self.projection: Float64[Tensor, "m m"] = torch.zeros(0, 0, dtype=torch.float64)
+        self.size = 0
+        self._operator = operator
+        self._projection = torch.zeros(0, 0, dtype=torch.float64)
         self._basis = torch.empty(0, operator.size, dtype=operator.dtype, device=operator.device)
         self._image = torch.empty_like(self._basis)
-        self._size = 0
 
     @property
-    def size(self) -> int:
-        """The number of basis vectors m."""
-        return self._size
+    def full(self) -> bool:
+        """Whether the basis spans everything."""
+        return self.size == self._operator.size
 
-    def expand(self, directions: Float[Tensor, "b p"]) -> int:
-        """Add what is new in `directions` (rows), one product each, and return how many were new."""
-        first = self._size
+    def expand(self, directions: Float[Tensor, "b p"], noise: float = 0.0) -> int:
+        """Add what is new in `directions` (rows), one product each, and return how many were new.
+
+        A direction of which no more than `noise` is left, or rounding alone, is dropped.
+        """
+        first = self.size
         for direction in directions:
-            self._append(direction)
-        added = self._size - first
-        if added:
+            self._append(direction, noise)
+        if self.size > first:
             self._apply(first)
-        return added
+        return self.size - first
 
-    def ritz(self) -> tuple[Float64[Tensor, "m"], Float64[Tensor, "m m"]]:
-        """Return the Ritz values, descending, and their vectors' coordinates in the basis, as columns."""
-        values, rotation = torch.linalg.eigh(self.projection)
-        return values.flip(0), rotation.flip(1)
+    def ritz(self) -> Ritz:
+        """Return the eigenpairs of T."""
+        values, rotation = torch.linalg.eigh(self._projection)
+        return Ritz(values.flip(0), rotation.flip(1))
+
+    def coordinates(self, vectors: Float[Tensor, "b p"]) -> Float64[Tensor, "m b"]:
+        """Return Vᵀ x for each row x."""
+        return inner(self._basis[: self.size], vectors)
 
     def combine(self, coordinates: Float64[Tensor, "m c"]) -> Float[Tensor, "c p"]:
-        """Return the vectors V a, as rows, for each column a of `coordinates`."""
-        return self._cast(coordinates) @ self._basis[: self._size]
+        """Return V a, as a row, for each column a."""
+        return self._cast(coordinates) @ self._basis[: self.size]
 
     def residual(self, image: Float64[Tensor, "m c"], basis: Float64[Tensor, "m c"]) -> Float[Tensor, "c p"]:
-        """Return H V a − V b, as rows, for each pair of columns a of `image` and b of `basis`."""
-        return self._cast(image) @ self._image[: self._size] - self.combine(basis)
+        """Return H V a − V b, as a row, for each pair of columns a of `image` and b of `basis`."""
+        return self._cast(image) @ self._image[: self.size] - self.combine(basis)
 
     def restart(self, coordinates: Float64[Tensor, "m c"]) -> None:
-        """Replace the basis by its combinations `coordinates`, orthonormal columns. No product is spent."""
-        basis, image = self.combine(coordinates), self._cast(coordinates) @ self._image[: self._size]
-        self._size = coordinates.shape[1]
-        self._basis[: self._size], self._image[: self._size] = basis, image
-        self.projection = coordinates.T @ self.projection @ coordinates
+        """Replace the basis by V a for the orthonormal columns a. No product is spent."""
+        basis, image = self.combine(coordinates), self._cast(coordinates) @ self._image[: self.size]
+        self.size = coordinates.shape[1]
+        self._basis[: self.size], self._image[: self.size] = basis, image
+        self._projection = coordinates.T @ self._projection @ coordinates
 
-    def _append(self, direction: Tensor) -> None:
-        """Orthogonalise twice, which is enough, and drop a direction of which rounding is all that is left."""
-        norm = direction.norm()
-        if not (torch.isfinite(norm) and norm > 0) or self._size >= self.operator.size:
+    def _append(self, direction: Tensor, noise: float) -> None:
+        """Orthogonalise twice, which is enough for orthogonality to rounding, and normalise."""
+        norm = float(direction.norm())
+        least = max(noise, 100 * torch.finfo(direction.dtype).eps * norm)
+        if not 0 < norm < float("inf") or self.full:
             return
-        vector = direction / norm
-        for _ in range(2):
-            known = self._basis[: self._size]
-            vector = vector - (known @ vector) @ known
-            norm = vector.norm()
-            if norm < 100 * torch.finfo(vector.dtype).eps:
-                return
-            vector = vector / norm
-        self._grow()
-        self._basis[self._size] = vector
-        self._size += 1
+        known = self._basis[: self.size]
+        once = direction - (known @ direction) @ known
+        left = float(once.norm())
+        if left <= least:
+            return
+        once = once / left
+        twice = once - (known @ once) @ known
+        self._make_room()
+        self._basis[self.size] = twice / twice.norm()
+        self.size += 1
 
     def _apply(self, first: int) -> None:
         """Fill the image from row `first` on, and the projection with it."""
-        new = self._basis[first : self._size]
-        self._image[first : self._size] = self.operator.matmat(new.T).T
-        strip = inner(self._basis[: self._size], self._image[first : self._size])
+        self._image[first : self.size] = self._operator.matmat(self._basis[first : self.size].T).T
+        strip = inner(self._basis[: self.size], self._image[first : self.size])
         if not torch.isfinite(strip).all():
             raise NonFiniteProductError
-        projection = torch.zeros(self._size, self._size, dtype=torch.float64)
-        projection[:first, :first] = self.projection
-        projection[:, first:] = strip
-        projection[first:, :] = strip.T
-        corner = strip[first:]
-        projection[first:, first:] = (corner + corner.T) / 2
-        self.projection = projection
+        projection = torch.zeros(self.size, self.size, dtype=torch.float64)
+        projection[:first, :first] = self._projection
+        projection[:, first:], projection[first:, :] = strip, strip.T
+        projection[first:, first:] = (strip[first:] + strip[first:].T) / 2
+        self._projection = projection
 
-    def _grow(self) -> None:
-        if self._size == len(self._basis):
-            room = torch.empty(
-                max(4, self._size), self.operator.size, dtype=self._basis.dtype, device=self._basis.device
-            )
-            self._basis = torch.cat([self._basis, room])
-            self._image = torch.cat([self._image, room])
+    def _make_room(self) -> None:
+        if self.size == len(self._basis):
+            room = self._basis.new_empty(max(4, self.size // 2), self._operator.size)
+            self._basis, self._image = torch.cat([self._basis, room]), torch.cat([self._image, room])
 
     def _cast(self, coordinates: Tensor) -> Tensor:
         return coordinates.T.to(self._basis.device, self._basis.dtype)
@@ -110,10 +125,8 @@ class Subspace:
 
 def inner(left: Float[Tensor, "a p"], right: Float[Tensor, "b p"]) -> Float64[Tensor, "a b"]:
     """Return the inner products of rows, summed in float64, on the CPU."""
-    if left.dtype == torch.float64:
-        return (left @ right.T).cpu()
-    slices = range(0, left.shape[1], SLICE)
-    return sum(
-        (left[:, i : i + SLICE].double() @ right[:, i : i + SLICE].double().T for i in slices),
-        start=torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device),
-    ).cpu()
+    total = torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device)
+    for first in range(0, left.shape[1], SLICE):
+        part = slice(first, first + SLICE)
+        total += left[:, part].double() @ right[:, part].double().T
+    return total.cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def mlp(activation: str, loss: str, seed: int = 0) -> Problem:
     generator = torch.Generator().manual_seed(seed)
     widths = [FEATURES, HIDDEN, HIDDEN, OUTPUTS]
     parameters = []
-    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+    for fan_in, fan_out in pairwise(widths):
         parameters.append(torch.randn(fan_out, fan_in, generator=generator, dtype=torch.float64))
         parameters.append(0.1 * torch.randn(fan_out, generator=generator, dtype=torch.float64))
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import pytest
 import torch
-from tests.oracles.dense import dense_hessian
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from studyrun.curvature import HessianOperator
+from tests.oracles.dense import dense_hessian
 
 # float64 products differ from the dense matrix by rounding alone: sums of 23 examples and 90 terms, unit roundoff 1e-16
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -166,7 +166,13 @@ def traced(problem, chunk_size, **options):
         return Traced.apply(problem.per_example(parts, inputs, targets)).exp()
 
     return HessianOperator(
-        per_example, problem.parameters, problem.inputs, problem.targets, chunk_size, check_deterministic=False, **options
+        per_example,
+        problem.parameters,
+        problem.inputs,
+        problem.targets,
+        chunk_size,
+        check_deterministic=False,
+        **options,
     )
 
 

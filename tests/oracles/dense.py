@@ -1,4 +1,4 @@
-"""The Hessian entry by entry, from torch.func in float64: the truth that every product and eigenpair is held against."""
+"""The Hessian entry by entry, from torch.func in float64: the truth for every product and eigenpair."""
 
 from __future__ import annotations
 

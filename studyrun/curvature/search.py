@@ -1,0 +1,138 @@
+"""The search for the largest eigenpairs: which direction to add next, and when there is nothing left to find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from studyrun.curvature.operators import SymmetricOperator
+from studyrun.curvature.sounding import Sounding
+from studyrun.curvature.subspace import Ritz, Subspace
+
+PATIENCE = 8  # rounds in a row without progress after which there is none to hope for
+PROGRESS = 0.7  # by which a residual or the doubt must shrink to count as progress
+ROUNDING = 30  # the noise of a product, in units of machine epsilon times the operator's norm
+SPARE = 4  # Ritz vectors that a restart keeps beyond `wanted` and `guard`
+
+
+@dataclass
+class Search:
+    """One solve. `seed` fills the space, `run` grows it; the state is left for the caller to read."""
+
+    operator: SymmetricOperator
+    wanted: int
+    guard: int
+    tolerance: float
+    accepted_doubt: float
+    generator: torch.Generator
+    last_product: int
+    room: int
+    doubt: float = 1.0
+    space: Subspace = field(init=False)
+    ritz: Ritz = field(init=False)
+    gaps: Float[Tensor, "k p"] = field(init=False)
+    """The residual vectors H y_i − θ_i y_i of the pairs wanted."""
+    residuals: Float64[Tensor, "k"] = field(init=False)
+    _sounding: Sounding | None = None
+    _settled: float = 0.0
+    _best: Tensor | None = None
+    _idle: int = 0
+
+    def __post_init__(self) -> None:
+        self.space = Subspace(self.operator)
+        self.room = max(self.room, 2 * self.wanted + self.guard + SPARE + 2)
+
+    @property
+    def converged(self) -> Bool[Tensor, "k"]:
+        """Which of the pairs wanted have a residual within the tolerance."""
+        return self.residuals <= self.tolerance * self.ritz.values[: self.wanted].abs()
+
+    def seed(self, start: Float[Tensor, "p m"] | None, explore: bool) -> None:
+        """Look at the start, fill up with random vectors, and keep one of these to sound with."""
+        if start is not None:
+            self.space.expand(start.T[: self.wanted + self.guard].to(self.operator.device, self.operator.dtype))
+        missing = self.wanted - self.space.size
+        if missing > 0:
+            self._sound(missing)
+        elif explore:
+            self._settled = float(self.space.ritz().values[: self.wanted].sum())
+            self._sound(1)
+
+    def run(self) -> None:
+        """Grow the space until the pairs are converged and nothing larger is likely, or no progress is left."""
+        while True:
+            self._examine()
+            if self.space.full:
+                self.doubt = 0.0
+                return
+            if self._left <= 0 or not self._grow():
+                return
+
+    @property
+    def _left(self) -> int:
+        return self.last_product - self.operator.products
+
+    def _examine(self) -> None:
+        self.ritz = self.space.ritz()
+        top = self.ritz.rotation[:, : self.wanted]
+        self.gaps = self.space.residual(top, top * self.ritz.values[: self.wanted])
+        self.residuals = self.gaps.double().norm(dim=1).cpu()
+
+    def _grow(self) -> bool:
+        """Take the next step, and say whether there was one."""
+        still_open = ~self.converged
+        if still_open.any():
+            epsilon = torch.finfo(self.operator.dtype).eps
+            close = float(self.residuals.max()) <= epsilon**0.5 * self.ritz.scale
+            if self._stalled() and close:
+                return False
+            return self._expand(self.gaps[still_open.to(self.gaps.device)], ROUNDING * epsilon * self.ritz.scale)
+        if self._sounding is None:
+            return False
+        self.doubt, direction = self._sounding.doubt(self.space, self.ritz, self.wanted)
+        if self.doubt > self.accepted_doubt:
+            return not self._stalled() and self._expand(direction, 0.0)
+        return self._found_more() and self._sound(1)
+
+    def _expand(self, directions: Tensor, noise: float) -> bool:
+        if self.space.size + len(directions) > self.room:
+            self._restart()
+        return self.space.expand(directions[: self._left], noise) > 0
+
+    def _sound(self, count: int) -> bool:
+        """Add random vectors and sound with the first of them. Chance alone decides what they are blind to."""
+        shape = (count, self.operator.size)
+        drawn = torch.randn(shape, generator=self.generator, dtype=self.operator.dtype, device=self.generator.device)
+        drawn = drawn.to(self.operator.device)
+        drawn /= drawn.norm(dim=1, keepdim=True)
+        if not self.space.expand(drawn):
+            return False
+        self._sounding, self._best = Sounding(self.space.coordinates(drawn[:1])[:, 0]), None
+        return True
+
+    def _found_more(self) -> bool:
+        """Whether the last sounding raised what is wanted: then what it found may hide another of its kind."""
+        total, before = float(self.ritz.values[: self.wanted].sum()), self._settled
+        self._settled = total
+        return total - before > Sounding.margin(self.ritz, self.wanted)
+
+    def _stalled(self) -> bool:
+        """Whether neither a residual nor the doubt has made progress for a while."""
+        now = torch.cat([self.residuals, torch.tensor([self.doubt], dtype=torch.float64)])
+        best = torch.full_like(now, torch.inf) if self._best is None else self._best
+        self._idle = 0 if bool((now < PROGRESS * best).any()) else self._idle + 1
+        self._best = torch.minimum(now, best)
+        return self._idle > PATIENCE
+
+    def _restart(self) -> None:
+        """Keep the best Ritz vectors, and what the sounding needs."""
+        kept = self.ritz.rotation[:, : self.wanted + self.guard + SPARE]
+        if self._sounding is not None:
+            kept = torch.cat([kept, self._sounding.keep(self.space, self.ritz, self.wanted)], dim=1)
+        kept = torch.linalg.qr(kept).Q
+        if self._sounding is not None:
+            self._sounding = self._sounding.restarted(self.space, kept)
+        self.space.restart(kept)
