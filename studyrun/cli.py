@@ -39,16 +39,21 @@ FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop the sweep at i
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Make the report when the run has ended.")]
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from studyrun import __version__
 
         typer.echo(f"studyrun {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
     if debug:
         os.environ["STUDYRUN_DEBUG"] = "1"
 

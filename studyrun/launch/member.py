@@ -54,7 +54,7 @@ def finish_member(task: MemberTask, progress: Progress, stop: StopRequest) -> Me
 def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResult:
     if (task.folder / "study.yaml").is_file():
         return resume_one(task.folder, progress, stop)
-    study, members = _sweep(task.sweep)
+    study, members = _sweep((task.sweep / "study.yaml").resolve(), (task.sweep / "study.yaml").stat().st_mtime_ns)
     own = replace(study_from_member(study, members[task.name]), profiles=task.profiles, settings=task.settings)
     use_threads(task.threads)
     prepared = prepare(replace(own, source=task.source or own.source), data_folder())
@@ -63,7 +63,7 @@ def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResul
 
 
 @lru_cache(maxsize=1)
-def _sweep(folder: Path) -> tuple[Study, dict[str, Member]]:
-    """The whole sweep, read once for all the members that this process takes."""
-    study = load_study(folder / "study.yaml")
+def _sweep(path: Path, changed: int) -> tuple[Study, dict[str, Member]]:
+    """The whole sweep, read once for all the members that this process takes, and again when the file has changed."""
+    study = load_study(path)
     return study, {member.name: member for member in study.members}

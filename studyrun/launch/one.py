@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from studyrun.engine.events import Progress
@@ -28,9 +28,21 @@ def run_prepared(
     prepared: Prepared, folder: Path, command: Sequence[str], progress: Progress, stop: StopRequest
 ) -> RunResult:
     """Run a prepared study in a folder that has just been made. Raises `RunFailedError`, which names the folder."""
-    with failures_of(folder):
+
+    def run() -> RunResult:
         copy_sources(prepared.study, folder)
         return execute(prepared, folder, command, progress, stop)
+
+    return carried_out(folder, run)
+
+
+def carried_out(folder: Path, run: Callable[[], RunResult]) -> RunResult:
+    """What `run` returns; stopped at once, it is an interrupted run, and whatever it raises a failed one."""
+    try:
+        with failures_of(folder):
+            return run()
+    except KeyboardInterrupt:
+        return RunResult(folder, "interrupted")
 
 
 def stop_request(progress: Progress) -> StopRequest:

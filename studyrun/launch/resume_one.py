@@ -7,12 +7,11 @@ from typing import Any
 
 from studyrun.engine.events import Progress
 from studyrun.engine.problem import fingerprint
-from studyrun.engine.run import Prepared, RunResult, execute, prepare, resume
+from studyrun.engine.run import Prepared, RunResult, prepare, resume
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError, StudyrunError
-from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import data_folder
-from studyrun.launch.sources import copy_sources
+from studyrun.launch.one import carried_out, run_prepared
 from studyrun.launch.state import DONE, check_free, read_status, state_of
 from studyrun.launch.threads import use_threads
 from studyrun.study import load_study
@@ -36,13 +35,11 @@ def resume_one(folder: Path, progress: Progress, stop: StopRequest) -> RunResult
         use_threads(threads)
     prepared = prepare(load_study(folder / "study.yaml"), data_folder())
     _check_data(folder, prepared, facts)
-    with failures_of(folder):
-        if _has_checkpoint(folder):
-            return resume(prepared, folder, progress, stop)
-        _clear_trace(folder)
-        progress.say(f"{folder} has no checkpoint yet: it starts from the beginning")
-        copy_sources(prepared.study, folder)
-        return execute(prepared, folder, facts.get("command", ()), progress, stop)
+    if _has_checkpoint(folder):
+        return carried_out(folder, lambda: resume(prepared, folder, progress, stop))
+    _clear_trace(folder)
+    progress.say(f"{folder} has no checkpoint yet: it starts from the beginning")
+    return run_prepared(prepared, folder, facts.get("command", ()), progress, stop)
 
 
 def _check_data(folder: Path, prepared: Prepared, facts: dict[str, Any]) -> None:

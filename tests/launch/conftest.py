@@ -1,0 +1,43 @@
+"""Small studies with a folder of their own to run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PLAIN = """\
+title: a plain study
+model: {use: mlp, hidden: [4], activation: tanh}
+dataset: {use: chebyshev, degree: 3, points: 12}
+loss: squared_error
+optimizer: {use: gd, lr: 0.05}
+stop: {steps: 6}
+probes:
+  - loss
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, without the user's settings."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("STUDYRUN_OUTPUTS", "STUDYRUN_PLUGINS", "STUDYRUN_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STUDYRUN_DATA", str(tmp_path / "no-data"))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a study of a few milliseconds, with `extra` YAML appended."""
+
+    def make(extra: str = "", text: str = PLAIN, name: str = "study.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text + extra)
+        return path
+
+    return make
