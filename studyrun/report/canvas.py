@@ -133,7 +133,9 @@ class ReportCanvas:
         style = self.line_style(arm) if arm is not None else style
         mean = series.running_mean(smooth * float(series.x[-1] - series.x[0])) if smooth and len(series.x) else series
         if mean is not series:
-            (pale,) = axes.plot(series.x, series.median, color=color, linewidth=0.5, alpha=0.3, label="_recorded")
+            (pale,) = axes.plot(
+                series.x, finite(series.median), color=color, linewidth=0.5, alpha=0.3, label="_recorded"
+            )
             self.lines.append(Line(axes, label, arm or "", pale, series))
         artist = self._plot(axes, mean, label, color, style)
         self.lines.append(Line(axes, label if mean is series else f"{label} (running mean)", arm or "", artist, mean))
@@ -145,7 +147,7 @@ class ReportCanvas:
         place = len([line for line in self.lines if line.axes is axes])
         (artist,) = axes.plot(
             series.x,
-            series.median,
+            finite(series.median),
             color=color,
             linestyle=style,
             label=literal(label),
@@ -154,7 +156,7 @@ class ReportCanvas:
             markeredgewidth=0,
         )
         if len(series.values) > 1:
-            axes.fill_between(series.x, series.low, series.high, color=color, alpha=0.18, linewidth=0)
+            axes.fill_between(series.x, finite(series.low), finite(series.high), color=color, alpha=0.18, linewidth=0)
         return artist
 
     def mark(
@@ -193,7 +195,8 @@ class ReportCanvas:
 
     def share_y(self, axes: Sequence[Axes], scale: str = "auto") -> None:
         """Give axes one y scale, so that their heights compare: log, linear, or log where every line is positive."""
-        positive = all((line.series.values > 0).all() for line in self.lines if line.axes in axes)
+        drawn = [line.series.values for line in self.lines if line.axes in axes]
+        positive = all((values[np.isfinite(values)] > 0).all() for values in drawn)
         for panel in axes:
             if panel is not axes[0]:
                 panel.sharey(axes[0])
@@ -254,6 +257,11 @@ class ReportCanvas:
             self._figure.legend(
                 list(entries.values()), list(entries), loc="outside upper left", ncols=legend_columns(list(entries))
             )
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Values with gaps where an arm that diverged has infinities, which no axis can show."""
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _columns_of(panels: Sequence[Axes]) -> Iterator[Sequence[Axes]]:

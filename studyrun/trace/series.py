@@ -68,8 +68,11 @@ class Series:
         last = np.searchsorted(self.x, self.x + half * (1 + 1e-9), side="right")
         if (last - first <= 1).all():
             return self
-        sums = np.concatenate([np.zeros((self.count, 1)), np.cumsum(self.values, axis=1)], axis=1)
-        return replace(self, values=(sums[:, last] - sums[:, first]) / (last - first))
+        # Each window is summed on its own: differences of running sums would carry a NaN to every later window.
+        padded = np.pad(self.values, ((0, 0), (0, 1)))
+        with np.errstate(invalid="ignore"):  # ∞ − ∞
+            sums = np.add.reduceat(padded, np.stack([first, last], axis=1).ravel(), axis=1)[:, ::2]
+        return replace(self, values=sums / (last - first))
 
     def over(self, start: float, end: float, at: Sequence[float] | None = None) -> np.ndarray:
         """What each run is from `start` to `end`: its mean, weighted by x, (r, 1); or its values at fractions `at` of

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 from oracles.synthetic_run import make_sweep
@@ -212,3 +214,17 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(run_folder, monkeypa
         build_report(folder)
     assert files_of(folder / "report") == before
     assert [path.name for path in folder.iterdir() if path.name.startswith(".report")] == []
+
+
+def test_an_arm_that_diverged_is_drawn_as_far_as_numbers_go(run_folder):
+    folder = run_folder(study={"figures": ["sharpness", "group_loss", "delta_loss"]})
+    with h5py.File(folder / "trace.h5", "r+") as trace:
+        trace["exit/loss/by_group"][-20:] = np.inf
+        trace["exit/loss/by_group"][-10:] = np.nan
+        trace["exit/sharpness/eigenvalue"][-2:] = np.nan
+        trace["exit"].attrs["state"] = "diverged"
+    with np.errstate(all="raise"):
+        result = build_report(folder)
+    assert result.broken == ()
+    assert len(result.figures) == 3
+    assert '<span class="state bad">diverged</span>' in page_of(folder)

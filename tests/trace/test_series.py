@@ -132,3 +132,15 @@ def test_a_running_mean_takes_out_what_alternates_and_keeps_a_line():
     smooth = zigzag.running_mean(1.0)
     assert abs(smooth.values[0] - x)[10:-10].max() <= 1 / 9
     assert zigzag.running_mean(0.05) is zigzag
+
+
+def test_a_running_mean_is_the_mean_of_its_window_and_a_nan_spoils_no_other():
+    x = np.sort(np.random.default_rng(1).random(60))
+    values = np.random.default_rng(2).random((2, 60))
+    values[1, 30] = np.nan
+    smooth = Series(x, values, "x", "y", "1").running_mean(0.1).values
+    for place in range(60):
+        half = min(0.05, x[place] - x[0], x[-1] - x[place]) * (1 + 1e-9)
+        window = abs(x - x[place]) <= half
+        np.testing.assert_allclose(smooth[0, place], values[0, window].mean(), rtol=1e-12)
+        assert np.isnan(smooth[1, place]) == window[30]

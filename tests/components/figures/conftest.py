@@ -45,11 +45,18 @@ class Drawing(NamedTuple):
 Draw = Callable[..., Drawing]
 
 
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A baseline that reaches its edge at effective time 3, and a branch that reaches its own at 6.4."""
+    path = tmp_path_factory.mktemp("figures") / "run"
+    make_run(path, steps=340)
+    return path
+
+
 @pytest.fixture
-def ensemble(tmp_path: Path) -> Ensemble:
-    """A baseline that reaches its edge at effective time 3, and a branch that reaches its own later."""
-    make_run(tmp_path / "run")
-    run = open_run(tmp_path / "run")
+def ensemble(folder: Path) -> Ensemble:
+    """The run in that folder, opened anew, so that a test may change what it read."""
+    run = open_run(folder)
     return for_run(run)
 
 
