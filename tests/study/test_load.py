@@ -247,6 +247,9 @@ def test_a_byte_order_mark_is_no_fault(folder: Path, load: Load) -> None:
     path = folder / "marked.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + (folder / "study.yaml").read_bytes().replace(b"\n", b"\r\n"))
     assert load_study(path).model == study.model
+    path.write_bytes(b"\xef\xbb\xbfmodel: nett\n")
+    with pytest.raises(InvalidStudyError, match=r"marked\.yaml:1:8: model: there is no 'nett' among the models"):
+        load_study(path)
 
 
 def test_a_file_that_is_not_there_is_a_matter_of_usage(folder: Path) -> None:
