@@ -164,9 +164,13 @@ def _entry_points(path: tuple[str, ...]) -> Any:
 
 
 def _distinct(listings: Iterable[Listing]) -> list[Listing]:
-    """One listing for each source: a run folder holds copies of its plugins, and a copy is no rival."""
+    """One listing for each source: a run folder holds copies of its plugins, and a copy is no rival.
+
+    An installed package's own goes before its copy, which cannot import what lies beside it in the package.
+    """
     found = list(listings)
     if len(found) > 1:
+        found.sort(key=lambda listing: not listing.target)
         found = list({listing.sha256: listing for listing in reversed(found)}.values())[::-1]
     return found
 

@@ -456,7 +456,8 @@ def test_a_broken_plugin_is_named_when_it_is_described(studyrun: Studyrun) -> No
 
 
 def test_ls_shows_runs_in_the_order_of_their_numbers(studyrun: Studyrun, study: Path) -> None:
-    assert studyrun("ls").err == "no runs yet: outputs does not exist\n"
+    assert studyrun("ls") == Result(0, "", "no runs in outputs\n")
+    assert studyrun("ls", "--json").json == []
     for out in ("outputs/run10", "outputs/run9"):
         studyrun("run", study, "--out", out)
     study.write_text(STUDY + SWEEP)

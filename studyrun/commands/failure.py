@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 
+import typer
+
 from studyrun.commands.output import note
 from studyrun.errors import InvalidStudyError, StudyrunError
 
@@ -17,6 +19,8 @@ def report_failure(error: Exception) -> int:
     """Print the message, under $STUDYRUN_DEBUG the traceback too, and return the exit code."""
     if isinstance(error, BrokenPipeError):
         return _nobody_reads()
+    if isinstance(error, typer.Abort):  # what some versions of the parser make of a Ctrl-C
+        return INTERRUPTED
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     if isinstance(error, StudyrunError):

@@ -18,12 +18,10 @@ from studyrun.trace.folder import SWEEP, parse_study, read_study, read_sweep
 def list_runs(folder: Path | None, as_json: bool) -> None:
     """Print the runs in a folder, or the members of a sweep."""
     where = folder or outputs_folder()
-    if not where.is_dir():
-        if folder is None:
-            note(f"no runs yet: {where} does not exist")
-            return
+    if not where.is_dir() and folder is not None:
         raise UsageError(f"{where} is no folder")
-    runs = [_described(one) for one in sorted(where.iterdir(), key=_natural) if _is_run(one)]
+    inside = sorted(where.iterdir(), key=_natural) if where.is_dir() else []
+    runs = [_described(one) for one in inside if _is_run(one)]
     if as_json:
         write_json(runs)
     elif runs:

@@ -132,3 +132,42 @@ def test_an_error_that_nobody_foresaw_says_what_and_where(project: Path, monkeyp
 def test_divergence_is_a_result(write) -> None:
     outcome = launch(load_study(write(), overrides=["optimizer.lr=1e6", "stop.steps=200", "precision=float32"]))
     assert (outcome.state, dict(outcome.arms)) == ("diverged", {"baseline": "diverged"})
+
+
+PACKAGED_PROBE = '''\
+"""A probe of an installed package."""
+
+from studyrun.plugin import Channel, Probe
+
+from .words import WORDS
+
+
+class Packaged(Probe):
+    """Records the step."""
+
+    def channels(self, context):
+        return [Channel("number", WORDS)]
+
+    def measure(self, snapshot, carry):
+        return {"number": float(snapshot.step)}, carry
+'''
+
+
+def test_a_packages_component_is_kept_and_still_imported_from_its_package(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    for name, text in {
+        "some_package/__init__.py": "",
+        "some_package/words.py": "WORDS = 'number of the step'\n",
+        "some_package/packaged.py": PACKAGED_PROBE,
+        "some_package-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: some-package\nVersion: 1.0\n",
+        "some_package-1.0.dist-info/entry_points.txt": "[studyrun.probes]\npackaged = some_package.packaged:Packaged\n",
+    }.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    monkeypatch.syspath_prepend(site)
+    folder = launch(load_study(write("  - packaged\n"))).folder
+    assert (folder / "plugins/probes/packaged.py").read_text() == PACKAGED_PROBE
+    again = launch(load_study(folder / "study.yaml")).folder
+    assert_same_channels(open_run(folder)["baseline"], open_run(again)["baseline"])

@@ -26,21 +26,13 @@ BRANCH = "branches: {exit: {at: {use: step, step: 3}, set: {optimizer.lr: 0.01}}
 class StopAt(Silent):
     """Somebody who presses Ctrl-C at a step of an arm, `times` times."""
 
-    def __init__(self, arm: str, step: int, times: int = 1) -> None:
-        self.place, self.times = (arm, step), times
+    def __init__(self, arm: str, step: int, times: int = 1, number: int = signal.SIGINT) -> None:
+        self.place, self.times, self.number = (arm, step), times, number
 
     def update(self, arm: str, step: int, fraction: float, note: str) -> None:
         if (arm, step) == self.place:
             for _ in range(self.times):
-                os.kill(os.getpid(), signal.SIGINT)
-
-
-class DieAt(StopAt):
-    """A process that dies at a step, with nothing tidied up."""
-
-    def update(self, arm: str, step: int, fraction: float, note: str) -> None:
-        if (arm, step) == self.place:
-            raise SystemExit
+                os.kill(os.getpid(), self.number)
 
 
 class Heard(Silent):
@@ -65,10 +57,11 @@ def test_stopped_once_it_ends_as_if_it_had_not_been(write, arm: str, step: int) 
         assert open_run(stopped.folder)[name].fork_step == expected.fork_step
 
 
-def test_stopped_twice_it_stops_at_once_and_can_be_resumed(write) -> None:
+@pytest.mark.parametrize(("times", "number"), [(2, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGTERM)])
+def test_stopped_at_once_or_by_the_system_it_can_be_resumed(write, times: int, number: int) -> None:
     study = load_study(write())
     whole = launch(study).folder
-    stopped = launch(study, progress=StopAt("baseline", 4, times=2))
+    stopped = launch(study, progress=StopAt("baseline", 4, times, number))
     assert stopped.state == "interrupted"
     assert resume(stopped.folder).state == "complete"
     assert_same_channels(open_run(whole)["baseline"], open_run(stopped.folder)["baseline"])
