@@ -1,14 +1,10 @@
-"""Making things fit: labels into the height of their axes, a legend into the width, and axes into a tidy grid."""
+"""Making texts fit: labels into the height of their axes, a legend into the width of its figure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 UNIT = re.compile(r"\[[^]]*\]")
 LABEL_CHARACTER = 5.4  # points, the mean width of a character of an axis label
@@ -28,20 +24,3 @@ def legend_columns(labels: Sequence[str]) -> int:
     if sum(LEGEND_HANDLE + LEGEND_CHARACTER * len(label) for label in labels) <= LEGEND_WIDTH:
         return len(labels)
     return max(1, int(LEGEND_WIDTH // (LEGEND_HANDLE + LEGEND_CHARACTER * max(map(len, labels)))))
-
-
-def trim(panels: Sequence[Axes], columns: int, share_x: bool) -> None:
-    """Remove axes that hold nothing; name a shared x axis once a column, below, and a shared y axis once a row."""
-    for panel in panels:
-        if not panel.has_data():
-            panel.remove()
-    for place, panel in enumerate(panels):
-        below = panels[place + columns :: columns]
-        if share_x and any(other.has_data() for other in below):
-            panel.set_xlabel("")
-            panel.tick_params(labelbottom=False)
-    for place in reversed(range(len(panels))):
-        panel, left = panels[place], panels[place - 1]
-        shared = panel.get_shared_y_axes().joined(panel, left)
-        if place % columns and shared and panel.get_ylabel() == left.get_ylabel():
-            panel.set_ylabel("")

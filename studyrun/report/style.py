@@ -5,7 +5,8 @@ Colours: Okabe and Ito 2008, "Color Universal Design", without the yellow, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
@@ -83,6 +84,15 @@ def literal(text: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw under the house style, and leave matplotlib as it was."""
+    from matplotlib import rc_context
+
+    with rc_context(settings()):
+        yield
+
+
 class Palette:
     """Colours, line styles and markers by name, the same in every figure of one report.
 
@@ -108,6 +118,10 @@ class Palette:
     def marker(self, name: str) -> str:
         """The marker that tells `name` apart where colour is lost; empty for arms, which have line styles."""
         return "" if name in self._arms else MARKERS[self._place(name) % len(MARKERS)]
+
+    def is_arm(self, name: str) -> bool:
+        """Whether `name` is an arm of this report."""
+        return name in self._arms
 
     def knows(self, name: str) -> bool:
         """Whether `name` has a colour by now."""

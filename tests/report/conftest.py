@@ -11,7 +11,7 @@ import pytest
 import yaml
 from oracles.synthetic_run import make_run
 
-from studyrun.report.style import settings
+from studyrun.report import style
 
 Folder = Callable[..., Path]
 
@@ -52,7 +52,5 @@ def run_folder(tmp_path: Path, originals: Callable[..., Path]) -> Folder:
 @pytest.fixture
 def house_style() -> Iterator[None]:
     """The settings under which reports are drawn."""
-    from matplotlib import rc_context
-
-    with rc_context(settings()):
+    with style.house_style():
         yield

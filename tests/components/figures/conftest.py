@@ -11,7 +11,7 @@ from oracles.synthetic_run import make_run
 
 from studyrun.registry import Registry
 from studyrun.report.canvas import ReportCanvas
-from studyrun.report.style import Palette, settings
+from studyrun.report.style import Palette, house_style
 from studyrun.trace.ensemble import Ensemble, for_run
 from studyrun.trace.reader import open_run
 
@@ -63,7 +63,6 @@ def ensemble(folder: Path) -> Ensemble:
 @pytest.fixture
 def draw() -> Iterator[Draw]:
     """Draw a figure by name with options, under the house style, and finish the canvas."""
-    from matplotlib import rc_context
 
     def one(name: str, ensemble: Ensemble, **options: Any) -> Drawing:
         figure = Registry().load("figures", name).model_validate(options)
@@ -72,5 +71,5 @@ def draw() -> Iterator[Draw]:
         canvas.finish()
         return Drawing(canvas, caption)
 
-    with rc_context(settings()):
+    with house_style():
         yield one

@@ -1,0 +1,156 @@
+"""What a report says: the figures and verdicts of every condition, gathered into one page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from studyrun import __version__
+from studyrun.report.arms import arm_facts, fork_marks
+from studyrun.report.blocks import Block, registry_of
+from studyrun.report.claims import DecidedClaim, decide_all, summary
+from studyrun.report.comparison import draw_comparison, numeric_parameters
+from studyrun.report.cost import cost_of
+from studyrun.report.export import file_name
+from studyrun.report.figures import DrawnFigure, Skipped, draw, draw_with, planned
+from studyrun.report.page import Page, Section
+from studyrun.report.record import note_on, state_of, warnings_of
+from studyrun.report.sources import Source, bibliography
+from studyrun.report.style import Palette
+from studyrun.report.tables import arm_table, member_rows, swept_keys
+from studyrun.trace.ensemble import Ensemble, for_run
+from studyrun.trace.reader import Run, Sweep
+
+MOST_NAMES = 8  # labels along a dimension, up to which each has a colour of its own
+
+
+@dataclass
+class Made:
+    """What is collected on the way to a page."""
+
+    folder: Path
+    palette: Palette
+    figures: list[DrawnFigure] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    claims: list[DecidedClaim] = field(default_factory=list)
+
+
+def gather(opened: Run | Sweep, folder: Path) -> tuple[Page, Made]:
+    """Decide every claim and draw every figure, into `folder`; return the page, and what it was made of."""
+    ensembles = opened.ensembles() if isinstance(opened, Sweep) else (for_run(opened),)
+    made = Made(folder, _palette(ensembles))
+    sections = [_section(ensemble, made, alone=len(ensembles) == 1) for ensemble in ensembles]
+    return _page(opened, ensembles, sections, made), made
+
+
+def _palette(ensembles: Sequence[Ensemble]) -> Palette:
+    """Colours for every arm, and for the names along every short dimension, fixed before the first figure."""
+    runs = [run for ensemble in ensembles for run in ensemble.runs]
+    arms = [arm for run in runs for arm in run.arms.values()]
+    dimensions = (
+        labels
+        for arm in arms
+        for probe in arm.probes.values()
+        for channel in probe.channels.values()
+        for labels in channel.labels.values()
+        if len(labels) <= MOST_NAMES and isinstance(labels[0], str)
+    )
+    return Palette((arm.name for arm in arms), (str(label) for labels in dimensions for label in labels))
+
+
+def _section(ensemble: Ensemble, made: Made, *, alone: bool) -> Section:
+    """Decide the claims and draw the figures of one condition."""
+    made.claims += decide_all(ensemble)
+    prefix = "" if alone else f"{ensemble.name}-"
+    drawn = _draw_all(planned(ensemble), ensemble, prefix, made)
+    return Section("Figures" if alone else ensemble.name, file_name(f"figures-{ensemble.name}"), drawn)
+
+
+def _draw_all(blocks: Sequence[Block], ensemble: Ensemble, prefix: str, made: Made) -> Sequence[DrawnFigure]:
+    results = [draw(block, ensemble, made.palette, made.folder, prefix) for block in blocks]
+    made.skipped += [result for result in results if isinstance(result, Skipped)]
+    drawn = [result for result in results if isinstance(result, DrawnFigure)]
+    made.figures += drawn
+    return drawn
+
+
+def _comparisons(ensembles: Sequence[Ensemble], made: Made) -> Iterator[Section]:
+    """A section with one figure for each number that a sweep varies."""
+    for parameter in numeric_parameters(ensembles):
+        picture = partial(draw_comparison, ensembles, parameter)
+        drawn = draw_with(picture, made.palette, made.folder, f"across-{parameter}", f"across {parameter}")
+        made.figures.append(drawn)
+        yield Section(f"Across {parameter}", file_name(f"across-{parameter}"), [drawn])
+
+
+def _page(opened: Run | Sweep, ensembles: Sequence[Ensemble], sections: Sequence[Section], made: Made) -> Page:
+    runs = [run for ensemble in ensembles for run in ensemble.runs]
+    sweep = opened if isinstance(opened, Sweep) else None
+    return Page(
+        title=opened.title or opened.path.name,
+        name=opened.path.resolve().name,
+        state=", ".join(f"{n} × {state}" if sweep else state for state, n in Counter(map(state_of, runs)).items()),
+        summary=list(_summary(ensembles, made)),
+        notes=list(_notes(opened)),
+        claims=made.claims,
+        arms=[arm_table(ensemble, made.palette) for ensemble in ensembles],
+        sections=[*_comparisons(ensembles, made), *sections],
+        cost=cost_of(runs),
+        study=_study_text(opened),
+        provenance=runs[0].provenance if runs else {},
+        warnings=list(_warnings(opened, made)),
+        sources=list(_sources(runs)),
+        version=__version__,
+        members=member_rows(sweep) if sweep else (),
+        swept=swept_keys(sweep) if sweep else (),
+        conditions=len(ensembles) > 1,
+    )
+
+
+def _summary(ensembles: Sequence[Ensemble], made: Made) -> Iterator[str]:
+    """The verdicts, and the moments that a lone condition turns on."""
+    if made.claims:
+        yield summary(made.claims)
+    if len(ensembles) == 1:
+        if words := " ".join(mark.words for mark in fork_marks(ensembles[0], "time")):
+            yield words
+        idle = [fact for fact in arm_facts(ensembles[0]) if not fact.started]
+        yield from (
+            f"The branch {fact.name} did not start: {fact.endings or 'no reason was recorded'}." for fact in idle
+        )
+
+
+def _runs(opened: Run | Sweep) -> tuple[Run, ...]:
+    return opened.members if isinstance(opened, Sweep) else (opened,)
+
+
+def _notes(opened: Run | Sweep) -> Iterator[str]:
+    for run in _runs(opened):
+        if note := note_on(run):
+            yield f"{run.name}: {note}" if isinstance(opened, Sweep) else note
+    if isinstance(opened, Sweep) and opened.missing:
+        yield f"Members without a trace: {', '.join(opened.missing)}."
+
+
+def _warnings(opened: Run | Sweep, made: Made) -> Iterator[str]:
+    """What the runs warned of, and what was asked of this report and could not be given."""
+    for run in _runs(opened):
+        for text in warnings_of(run):
+            yield f"{run.name}: {text}" if isinstance(opened, Sweep) else text
+    yield from (f"figure {skipped.label} was not drawn: {skipped.reason}" for skipped in made.skipped)
+    yield from (f"figure {figure.label} {figure.caption}" for figure in made.figures if not figure.image)
+
+
+def _study_text(opened: Run | Sweep) -> str:
+    """A sweep's own study where its folder holds one, else its first member's."""
+    own = opened.path / "study.yaml"
+    if own.is_file():
+        return own.read_text(encoding="utf-8", errors="replace")
+    return next((run.study_text for run in _runs(opened)), "")
+
+
+def _sources(runs: Sequence[Run]) -> Iterable[Source]:
+    return bibliography(runs[0], registry_of(runs[0])) if runs else ()
