@@ -1,4 +1,4 @@
-"""Every shipped study validates under every profile, its smoke profile runs, and the small ones show what they claim."""
+"""Every shipped study validates under each profile, its smoke profile runs, and the small ones show what they claim."""
 
 from __future__ import annotations
 
