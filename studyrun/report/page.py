@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from studyrun.report.figures import DrawnFigure
     from studyrun.report.sources import Source
 
+LONGEST_TEXT = 20_000
 GOOD, BAD = ("complete", "stopped"), ("failed", "diverged")
 COST_COLORS = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, GREY)
 DASHES: Mapping[str, str] = {"-": "none", "--": "7 3", "-.": "8 3 2 3", ":": "2 2.5"}
@@ -175,6 +176,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def clipped(text: str) -> str:
+    """A long text, such as a diff, as far as a page can carry it."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}\n… the rest is in provenance.json"
+
+
 def state_class(state: str) -> str:
     """Whether a state is good, bad or open, for its colour."""
     words = {part.split(" × ")[-1] for part in state.split(", ")}  # "3 × complete, 1 × diverged"
@@ -182,5 +188,6 @@ def state_class(state: str) -> str:
 
 
 FILTERS = {
-    one.__name__: one for one in (number, interval, moment, duration, count, count_or_none, percent, state_class)
+    one.__name__: one
+    for one in (number, interval, moment, duration, count, count_or_none, percent, clipped, state_class)
 }

@@ -7,7 +7,7 @@ from math import inf, nan
 import pytest
 
 from studyrun.report.arms import Moments
-from studyrun.report.page import count, duration, interval, moment, number, percent, state_class
+from studyrun.report.page import LONGEST_TEXT, clipped, count, duration, interval, moment, number, percent, state_class
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,8 @@ def test_interval_count_and_percent():
 )
 def test_states_have_their_colour(state, name):
     assert state_class(state) == name
+
+
+def test_a_long_diff_is_cut_and_says_where_the_rest_is():
+    assert clipped("a\nb") == "a\nb"
+    assert clipped("x" * (LONGEST_TEXT + 1)).endswith("x\n… the rest is in provenance.json")
