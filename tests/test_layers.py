@@ -21,7 +21,9 @@ LAYERS = (
     ("plugin",),
     ("engine", "report"),
     ("launch",),
-    ("cli", "commands", "__main__"),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

@@ -100,7 +100,8 @@ def _distances(context: Context, indices: Tensor) -> Tensor:
         classes = range(len(context.data.classes))
         centroids = torch.stack([train.inputs[train.targets == label].mean(0) for label in classes])
     apart = train.inputs[indices] - centroids[train.targets[indices]]
-    return torch.linalg.vector_norm(apart.double().flatten(1), dim=1)
+    distances: Tensor = torch.linalg.vector_norm(apart.double().flatten(1), dim=1)
+    return distances
 
 
 def _padded(rows: list[Tensor]) -> Tensor:
