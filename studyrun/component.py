@@ -286,10 +286,21 @@ class Snapshot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EigenpairRequest:
-    """How many eigenpairs a probe will ask its snapshot for, and how tightly: residual ≤ tolerance · |λ|."""
+    """How many eigenpairs a probe will ask its snapshot for, and how tightly: residual ≤ tolerance · |λ|.
+
+    `exploration` is the share of warm-started solves that also follow a fresh random vector, in case an eigenvalue has
+    grown large where the last solve did not look; a solve without warm start always does.
+    """
 
     k: int
     tolerance: float
+    exploration: float = 0.1
+
+    def joint(self, other: EigenpairRequest) -> EigenpairRequest:
+        """The request that serves both."""
+        return EigenpairRequest(
+            max(self.k, other.k), min(self.tolerance, other.tolerance), max(self.exploration, other.exploration)
+        )
 
 
 class Probe(Component):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,7 @@ def due_at(probes: Sequence[ProbeEntry], step: int) -> list[ProbeEntry]:
 def joint_request(entries: Sequence[ProbeEntry]) -> EigenpairRequest | None:
     """The one eigenpair solve that serves all of these probes, or None if none needs it."""
     requests = [request for entry in entries if (request := entry.probe.eigenpair_request())]
-    if not requests:
-        return None
-    return EigenpairRequest(max(r.k for r in requests), min(r.tolerance for r in requests))
+    return reduce(EigenpairRequest.joint, requests) if requests else None
 
 
 def measure(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from studyrun.engine.problem import Problem, build_problem
 from studyrun.errors import ComponentError, ProbeError
 from studyrun.study.schema import Study
@@ -25,6 +27,7 @@ class Prepared:
 def prepare(study: Study, data_folder: Path) -> Prepared:
     """Load what the study needs and check what only data can tell. Nothing is written."""
     problem = build_problem(study, data_folder)
+    check_fit(problem)
     channels: Channels = {}
     for entry in study.probes:
         try:
@@ -41,6 +44,24 @@ def prepare(study: Study, data_folder: Path) -> Prepared:
     if study.stop.when is not None:
         study.stop.when.check_context(problem, by_name)
     return Prepared(study, problem, channels)
+
+
+def check_fit(problem: Problem) -> None:
+    """Raise `ComponentError` if model, loss and data do not go together: two examples are passed through them."""
+    few = problem.data.train.take(slice(0, 2))
+    try:
+        with torch.no_grad():
+            losses = problem.per_example(list(problem.named_tensors.values()), few.inputs, few.targets)
+    except Exception as error:
+        names = problem.study.names
+        who = f"model {names['model']!r} and loss {names['loss']!r} do not fit the data set {names['dataset']!r}"
+        shapes = f"inputs {tuple(few.inputs.shape)}, targets {tuple(few.targets.shape)}"
+        raise ComponentError(f"{who} ({shapes}): {error}") from error
+    if losses.shape != (len(few),):
+        raise ComponentError(
+            f"loss {problem.study.names['loss']!r} gives shape {tuple(losses.shape)} for {len(few)} examples; "
+            "it must give one number for each"
+        )
 
 
 def study_of(study: Study, arm: str) -> Study:

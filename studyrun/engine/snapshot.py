@@ -152,8 +152,8 @@ class LiveSnapshot:
         """The k largest eigenpairs, from one solve that serves every probe due at this step."""
         solved = self._eigenpairs
         if solved is None or solved[0].k < k or solved[0].tolerance > tolerance:
-            due = self._request or EigenpairRequest(k, tolerance)
-            request = EigenpairRequest(max(k, due.k), min(tolerance, due.tolerance))
+            asked = EigenpairRequest(k, tolerance)
+            request = asked.joint(self._request) if self._request else asked
             self._eigenpairs = solved = (request, self._solve(request))
         return solved[1].first(k)
 
@@ -166,6 +166,7 @@ class LiveSnapshot:
                 tolerance=request.tolerance,
                 start=self.spectral,
                 generator=self.generator("eigenpairs"),
+                exploration=request.exploration,
             )
         self._ledger.products["eigenpairs"] += solved.products
         self.spectral = solved.block

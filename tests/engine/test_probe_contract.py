@@ -151,3 +151,36 @@ def test_dimension_labels_are_what_the_study_names(tiny, carry_out) -> None:
     assert list(run["baseline"]["loss"]["by_group"].coords["group"]) == list(
         Dimension("group", ("inlier", "boundary", "input_outlier", "output_outlier")).labels
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            "dataset={use: chebyshev}",
+            r"model 'mlp' and loss 'cross_entropy' do not fit the data set 'chebyshev' .*squared_error",
+        ),
+        ("loss=pooled", r"loss 'pooled' gives shape \(\) for 2 examples; it must give one number for each"),
+    ],
+)
+def test_a_loss_that_does_not_fit_is_refused_before_anything_runs(
+    tiny, data_folder, tmp_path: Path, override: str, words: str
+) -> None:
+    (tmp_path / "plugins" / "losses").mkdir(parents=True)
+    (tmp_path / "plugins" / "losses" / "pooled.py").write_text('''\
+"""A loss that forgets to keep examples apart."""
+
+from studyrun.plugin import Loss
+
+
+class Pooled(Loss):
+    """The mean square of the outputs."""
+
+    def per_example(self, outputs, targets):
+        return outputs.square().mean()
+''')
+    text = TINY.replace("groups: {use: prototypes, per_class: 2, displacement: 3.0}\n", "").replace(
+        "squared_error", "cross_entropy"
+    )
+    with pytest.raises(ComponentError, match=words):
+        prepare(tiny("", override, text=text), data_folder)

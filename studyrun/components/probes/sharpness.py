@@ -38,15 +38,18 @@ class Sharpness(Probe):
     """How many eigenvalues, from the largest down."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     """Residual ‖Hv − λv‖ ≤ tolerance · |λ|."""
+    exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the warm solves that also follow a random vector, lest an eigenvalue has grown where none was tracked."""
 
     def channels(self, context: Context) -> Sequence[Channel]:
         dims = (Dimension("k", tuple(range(1, self.k + 1))),)
         units = f"{context.loss.units} / parameter²" if context.loss.units != "1" else "loss / parameter²"
         value = Channel("eigenvalue", "sharpness", dims, "λ_k", units, standard_name="sharpness")
-        return [value, *iterative_evidence(*dims)]
+        words = "bound on the probability that a larger eigenvalue was missed; 1 where this solve did not look for one"
+        return [value, *iterative_evidence(*dims), Channel("doubt", words, (), "doubt")]
 
     def eigenpair_request(self) -> EigenpairRequest:
-        return EigenpairRequest(self.k, self.tolerance)
+        return EigenpairRequest(self.k, self.tolerance, self.exploration)
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         pairs = snapshot.eigenpairs(self.k, self.tolerance)
@@ -55,5 +58,6 @@ class Sharpness(Probe):
             "residual": pairs.residuals,
             "matvecs": pairs.products,
             "converged": pairs.converged,
+            "doubt": pairs.doubt,
         }
         return reading, carry
