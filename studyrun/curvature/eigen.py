@@ -117,14 +117,16 @@ def _found(search: Search, start: Tensor | None, products: int) -> Eigenpairs:
 def _guards(search: Search) -> Tensor:
     """The Ritz vectors below those wanted, each taken one step of the power iteration further, which costs nothing.
 
-    With y a Ritz vector and r = H y − θ y known, (H − θ_min) y = (θ − θ_min) y + r; the shift keeps eigenvalues that
-    are large and negative from growing. So a guard learns of directions outside the space from solve to solve.
+    With y a Ritz vector, r = H y − θ y known and σ a shift, (H + σ) y = (θ + σ) y + r. With σ the largest |Ritz value|,
+    eigenvalues that are large and negative do not grow. So a guard learns of directions outside the space from solve
+    to solve.
     """
-    ritz, wanted = search.ritz, search.wanted
-    coordinates, values = ritz.rotation[:, wanted : wanted + search.guard], ritz.values[wanted : wanted + search.guard]
-    above = (values - ritz.values[-1]).clamp_min(torch.finfo(torch.float64).tiny)
-    steps = search.space.residual(coordinates / above, coordinates * (values / above))
-    return search.space.combine(coordinates) + steps * (values > ritz.values[-1])[:, None].to(steps)
+    ritz, guards = search.ritz, slice(search.wanted, search.wanted + search.guard)
+    coordinates, values = ritz.rotation[:, guards], ritz.values[guards]
+    shifted = (values + ritz.scale).clamp_min(torch.finfo(torch.float64).tiny)
+    return search.space.combine(coordinates) + search.space.residual(
+        coordinates / shifted, coordinates * values / shifted
+    )
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -59,14 +57,6 @@ class HessianOperator(SymmetricOperator):
     def release(self) -> None:
         """Free the kept graphs; a later product builds them again."""
         self._graphs.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
     def _apply(self, vector: Tensor) -> Tensor:
         return self._apply_block(vector[:, None])[:, 0]

@@ -15,6 +15,7 @@ from studyrun.curvature.subspace import Ritz, Subspace
 PATIENCE = 8  # rounds in a row without progress after which there is none to hope for
 PROGRESS = 0.7  # by which a residual or the doubt must shrink to count as progress
 ROUNDING = 30  # the noise of a product, in units of machine epsilon times the operator's norm
+STIRRING = 0.1  # the share of chance in a guard
 SPARE = 4  # Ritz vectors that a restart keeps beyond `wanted` and `guard`
 
 
@@ -37,7 +38,7 @@ class Search:
     """The residual vectors H y_i − θ_i y_i of the pairs wanted."""
     residuals: Float64[Tensor, "k"] = field(init=False)
     _sounding: Sounding | None = None
-    _settled: float = 0.0
+    _settled: float = float("inf")
     _best: Tensor | None = None
     _idle: int = 0
 
@@ -53,13 +54,19 @@ class Search:
     def seed(self, start: Float[Tensor, "p m"] | None, explore: bool) -> None:
         """Look at the start, fill up with random vectors, and keep one of these to sound with."""
         if start is not None:
-            self.space.expand(start.T[: self.wanted + self.guard].to(self.operator.device, self.operator.dtype))
+            self.space.expand(self._stirred(start))
         missing = self.wanted - self.space.size
         if missing > 0:
             self._sound(missing)
         elif explore:
             self._settled = float(self.space.ritz().values[: self.wanted].sum())
             self._sound(1)
+
+    def _stirred(self, start: Tensor) -> Tensor:
+        """The start's vectors, as rows, with chance mixed into the guards: no direction stays closed to them."""
+        rows = start.T[: self.wanted + self.guard].to(self.operator.device, self.operator.dtype)
+        guards = rows[self.wanted :]
+        return torch.cat([rows[: self.wanted], guards + STIRRING * self._random(len(guards))])
 
     def run(self) -> None:
         """Grow the space until the pairs are converged and nothing larger is likely, or no progress is left."""
@@ -83,19 +90,36 @@ class Search:
 
     def _grow(self) -> bool:
         """Take the next step, and say whether there was one."""
+        epsilon = torch.finfo(self.operator.dtype).eps
+        noise = ROUNDING * epsilon * self.ritz.scale
         still_open = ~self.converged
         if still_open.any():
-            epsilon = torch.finfo(self.operator.dtype).eps
             close = float(self.residuals.max()) <= epsilon**0.5 * self.ritz.scale
             if self._stalled() and close:
                 return False
-            return self._expand(self.gaps[still_open.to(self.gaps.device)], ROUNDING * epsilon * self.ritz.scale)
+            return self._expand(self.gaps[still_open.to(self.gaps.device)], noise)
+        reaching = self._reaching()
+        if len(reaching):
+            return not self._stalled() and self._expand(reaching, noise)
         if self._sounding is None:
             return False
         self.doubt, direction = self._sounding.doubt(self.space, self.ritz, self.wanted)
         if self.doubt > self.accepted_doubt:
             return not self._stalled() and self._expand(direction, 0.0)
         return self._found_more() and self._sound(1)
+
+    def _reaching(self) -> Tensor:
+        """The residuals, as rows, of guards that one more direction could lift above θ_k, as where eigenvalues cross.
+
+        With residual r, and curvature ρ along it (0, as of most directions, or less), a Ritz value θ becomes at most
+        the larger eigenvalue of [[θ, r], [r, ρ]].
+        """
+        guards = slice(self.wanted, self.wanted + self.guard)
+        coordinates, values = self.ritz.rotation[:, guards], self.ritz.values[guards]
+        gaps = self.space.residual(coordinates, coordinates * values)
+        along = values.clamp_max(0.0)
+        reach = (values + along) / 2 + torch.hypot((values - along) / 2, gaps.double().norm(dim=1).cpu())
+        return gaps[(reach > self.ritz.values[self.wanted - 1]).to(gaps.device)]
 
     def _expand(self, directions: Tensor, noise: float) -> bool:
         if self.space.size + len(directions) > self.room:
@@ -104,14 +128,18 @@ class Search:
 
     def _sound(self, count: int) -> bool:
         """Add random vectors and sound with the first of them. Chance alone decides what they are blind to."""
-        shape = (count, self.operator.size)
-        drawn = torch.randn(shape, generator=self.generator, dtype=self.operator.dtype, device=self.generator.device)
-        drawn = drawn.to(self.operator.device)
-        drawn /= drawn.norm(dim=1, keepdim=True)
+        drawn = self._random(count)
         if not self.space.expand(drawn):
             return False
         self._sounding, self._best = Sounding(self.space.coordinates(drawn[:1])[:, 0]), None
         return True
+
+    def _random(self, count: int) -> Tensor:
+        """Random unit vectors, as rows: from a generator on the CPU the same on every device."""
+        shape = (count, self.operator.size)
+        drawn = torch.randn(shape, generator=self.generator, dtype=self.operator.dtype, device=self.generator.device)
+        unit: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
+        return unit.to(self.operator.device)
 
     def _found_more(self) -> bool:
         """Whether the last sounding raised what is wanted: then what it found may hide another of its kind."""

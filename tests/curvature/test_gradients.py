@@ -58,3 +58,9 @@ def test_flatten_and_unflatten_are_inverse():
     assert all(torch.equal(a, b) for a, b in zip(unflatten(vector, parts), parts, strict=True))
     with pytest.raises(ValueError, match="a vector of 10 entries does not fit parameters of 11"):
         unflatten(vector[1:], parts)
+
+
+def test_shapes_are_checked_in_tests():
+    """Without the import hook (pyproject: --jaxtyping-packages) no annotation in this package would be held to."""
+    with pytest.raises(Exception, match="vector"):
+        unflatten(torch.ones(2, 2), [torch.ones(4)])

@@ -1,0 +1,112 @@
+"""The workbench on its own: orthonormal to rounding, T equal to Vᵀ H V, and the bound that `Sounding` rests on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from studyrun.curvature import DenseOperator
+from studyrun.curvature.sounding import Sounding
+from studyrun.curvature.subspace import NonFiniteProductError, Subspace, inner
+
+
+def random_rows(count, size, seed=0, dtype=torch.float64):
+    return torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def symmetric(size, seed=0):
+    matrix = random_rows(size, size, seed)
+    return matrix + matrix.T
+
+
+def krylov(operator, start, rounds):
+    """A subspace grown by the residual of its top Ritz pair."""
+    space = Subspace(operator)
+    space.expand(start)
+    for _ in range(rounds):
+        ritz = space.ritz()
+        space.expand(space.residual(ritz.rotation[:, :1], ritz.rotation[:, :1] * ritz.values[:1]))
+    return space
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float64, 1e-14), (torch.float32, 2e-6)])
+def test_the_basis_stays_orthonormal_even_for_nearly_parallel_directions(dtype, rounding):
+    matrix = symmetric(60).to(dtype)
+    space = Subspace(DenseOperator(matrix))
+    base = random_rows(1, 60, 1, dtype)
+    space.expand(torch.cat([base, base + 1e-3 * random_rows(1, 60, 2, dtype), random_rows(6, 60, 3, dtype)]))
+    basis = space.combine(torch.eye(space.size, dtype=torch.float64)).double()
+    assert space.size == 8
+    assert float((basis @ basis.T - torch.eye(8)).abs().max()) < rounding
+    image = space.residual(torch.eye(8, dtype=torch.float64), torch.zeros(8, 8, dtype=torch.float64))
+    torch.testing.assert_close(image.double(), basis @ matrix.double(), rtol=0, atol=1e3 * rounding)
+
+
+def test_ritz_values_interlace_and_residuals_are_orthogonal_to_the_space():
+    matrix = symmetric(40)
+    space = krylov(DenseOperator(matrix), random_rows(2, 40, 1), 6)
+    ritz, truth = space.ritz(), torch.linalg.eigvalsh(matrix).flip(0)
+    assert bool((ritz.values <= truth[: space.size] + 1e-12).all())
+    assert bool((ritz.values >= truth[-space.size :] - 1e-12).all())
+    gaps = space.residual(ritz.rotation, ritz.rotation * ritz.values)
+    assert float(space.coordinates(gaps).abs().max()) < 1e-12
+
+
+def test_what_is_not_new_costs_no_product():
+    operator = DenseOperator(symmetric(30))
+    space = Subspace(operator)
+    rows = random_rows(3, 30)
+    assert space.expand(rows) == 3
+    assert space.expand(torch.stack([rows[0] - 2 * rows[1], torch.zeros(30), torch.full((30,), torch.nan)])) == 0
+    assert space.expand(rows[:1] + 1e-5 * random_rows(1, 30, 7), noise=1e-3) == 0
+    assert operator.products == 3
+    assert space.expand(random_rows(50, 30, 4)) == 27
+    assert space.full
+
+
+def test_a_restart_keeps_the_chosen_vectors_and_spends_nothing():
+    operator = DenseOperator(symmetric(40))
+    space = krylov(operator, random_rows(1, 40, 1), 9)
+    before, spent = space.ritz(), operator.products
+    top = space.combine(before.rotation[:, :3])
+    space.restart(before.rotation[:, :3])
+    after = space.ritz()
+    assert (space.size, operator.products) == (3, spent)
+    torch.testing.assert_close(after.values, before.values[:3])
+    overlaps = inner(space.combine(after.rotation), top).abs()
+    torch.testing.assert_close(overlaps, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_an_infinite_product_is_an_error():
+    matrix = symmetric(10)
+    matrix[3, 3] = torch.inf
+    with pytest.raises(NonFiniteProductError):
+        Subspace(DenseOperator(matrix)).expand(random_rows(1, 10))
+
+
+def test_inner_products_of_float32_are_summed_in_float64():
+    """300,000 products near one: summed in float32 they would be off by far more than 1e-9 of the total."""
+    rows = 1 + 0.1 * random_rows(2, 300_000, dtype=torch.float32)
+    torch.testing.assert_close(inner(rows, rows), rows.double() @ rows.double().T, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_the_sounding_bounds_what_a_hidden_eigenvector_left_in_z(seed, rounds):
+    """|v·z| ≤ ‖u(λ)‖, tried where λ is the very edge μ: 5 % above the eigenvalue in hand."""
+    spectrum = torch.cat([torch.tensor([1.05, 1.0]), torch.linspace(-0.2, 0.2, 48)]).double()
+    vectors = torch.linalg.qr(random_rows(50, 50, seed)).Q
+    operator = DenseOperator((vectors * spectrum) @ vectors.T)
+    z = random_rows(1, 50, seed + 100)
+    z /= z.norm()
+    space = Subspace(operator)
+    space.expand(torch.cat([vectors[:, 1:2].T, z]))
+    sounding = Sounding(space.coordinates(z)[:, 0])
+    for _ in range(rounds):
+        space.expand(sounding.doubt(space, space.ritz(), 1)[1])
+    ritz = space.ritz()
+    assert float(ritz.values[0]) < 1.01, "the hidden eigenvalue is still hidden"
+    doubt, direction = sounding.doubt(space, ritz, 1)
+    hidden = abs(float(vectors[:, 0] @ z[0]))
+    assert hidden <= float(direction.norm()) * (1 + 1e-9)
+    assert doubt == min(1.0, float(direction.norm()) * (2 * 50 / torch.pi) ** 0.5)
