@@ -224,11 +224,8 @@ class Context(Protocol):
         """The number of parameters p."""
 
 
-class Snapshot(Protocol):
-    """The training state at one step, as probes see it. Everything here is computed once, on first use, and shared.
-
-    Tensors handed out are on the study's device and must not be written to; the engine checks.
-    """
+class Instant(Protocol):
+    """One step of an arm."""
 
     @property
     def step(self) -> int:
@@ -241,6 +238,13 @@ class Snapshot(Protocol):
     @property
     def context(self) -> Context:
         """What stands for the whole arm."""
+
+
+class Snapshot(Instant, Protocol):
+    """The training state at one step, as probes see it. Everything here is computed once, on first use, and shared.
+
+    Tensors handed out are on the study's device and must not be written to; the engine checks.
+    """
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
@@ -331,20 +335,8 @@ class Probe(Component):
 # --- triggers -------------------------------------------------------------------------------------------------------
 
 
-class Moment(Protocol):
+class Moment(Instant, Protocol):
     """One step as triggers see it, after its probes."""
-
-    @property
-    def step(self) -> int:
-        """The step."""
-
-    @property
-    def time(self) -> float:
-        """The effective time Σ η of the steps taken."""
-
-    @property
-    def context(self) -> Context:
-        """What stands for the whole arm."""
 
     @property
     def train_loss(self) -> float:
