@@ -11,25 +11,21 @@ from typing import NamedTuple
 import jsonschema
 import pytest
 import yaml
+from oracles.plain_study import PLAIN
 
 from studyrun import __version__, open_run
 from studyrun.cli import call
 from studyrun.errors import StudyrunError
 
 BROKEN = sorted((Path(__file__).parent / "study" / "broken").glob("*.yaml"))
-STUDY = """\
-title: a plain study
-model: {use: mlp, hidden: [4], activation: tanh}
-dataset: {use: chebyshev, degree: 3, points: 12}
-loss: squared_error
-optimizer: {use: gd, lr: 0.05}
-stop: {steps: 6}
-probes:
-  - loss
+STUDY = (
+    PLAIN
+    + """\
 profiles:
   short: {stop: {steps: 2}}
   wrong: {optimizer: {lr: -1}}
 """
+)
 BRANCH = "branches: {exit: {at: {use: step, step: 3}, set: {optimizer.lr: 0.01}}}\n"
 SWEEP = "sweep: {seed: [0, 1]}\n"
 

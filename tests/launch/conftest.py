@@ -6,17 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-PLAIN = """\
-title: a plain study
-model: {use: mlp, hidden: [4], activation: tanh}
-dataset: {use: chebyshev, degree: 3, points: 12}
-loss: squared_error
-optimizer: {use: gd, lr: 0.05}
-stop: {steps: 6}
-probes:
-  - loss
-"""
+from oracles.plain_study import PLAIN
 
 Write = Callable[..., Path]
 
