@@ -41,7 +41,8 @@ class DeltaLoss(Figure):
         pairs = " and ".join(f"ℓ({arm}) − ℓ({ensemble.parents[arm]})" for arm in branches)
         text = f"Difference in each group's mean loss at equal effective time, {pairs}, from the fork on."
         text += " Above zero the parent arm is ahead, below zero the branch."
-        text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded." if self.smooth else ""
+        if self.smooth:
+            text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded."
         return f"{text} {marks}".strip()
 
     def _wanted(self, ensemble: Ensemble, arm: str) -> bool:

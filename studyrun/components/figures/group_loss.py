@@ -45,7 +45,8 @@ class GroupLoss(Figure):
         canvas.share_y(drawn, self.scale)
         marks = canvas.mark_forks(drawn, ensemble, along=self.along)
         text = f"Mean training loss of each group, by {'arm' if self.panels == 'arm' else 'group'}."
-        text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded." if self.smooth else ""
+        if self.smooth:
+            text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded."
         return f"{text} {marks}".strip()
 
     def _draw(self, ensemble: Ensemble, canvas: Canvas, panel: Axes, probe: str, arm: str, group: str) -> None:

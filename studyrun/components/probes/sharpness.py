@@ -39,7 +39,7 @@ class Sharpness(Probe):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     """Residual ‖Hv − λv‖ ≤ tolerance · |λ|."""
     exploration: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the warm solves that also follow a random vector, lest an eigenvalue has grown where none was tracked."""
+    """Share of the warm solves that also follow a random vector, lest an eigenvalue grew where none was tracked."""
 
     def channels(self, context: Context) -> Sequence[Channel]:
         dims = (Dimension("k", tuple(range(1, self.k + 1))),)
