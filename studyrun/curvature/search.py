@@ -164,3 +164,4 @@ class Search:
         if self._sounding is not None:
             self._sounding = self._sounding.restarted(self.space, kept)
         self.space.restart(kept)
+        self._examine()

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from oracles.dense import dense_hessian, top_of
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from studyrun.curvature import DenseOperator, HessianOperator, SymmetricOperator, top_eigenpairs
-from tests.oracles.dense import dense_hessian, top_of
 
 
 def generator(seed=0):
@@ -114,7 +114,7 @@ def test_hard_spectra(name, k):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    spectrum=st.lists(st.floats(-1e4, 1e4, allow_subnormal=False), min_size=1, max_size=30),
+    spectrum=st.lists(st.floats(-1e4, 1e4).map(lambda x: x if abs(x) > 1e-30 else 0.0), min_size=1, max_size=30),
     copies=st.integers(1, 3),
     k=st.integers(1, 5),
     seed=st.integers(0, 2**16),
@@ -217,6 +217,18 @@ def test_a_crossing_is_followed_without_exploration():
         block = found.block
 
 
+def test_a_guard_that_could_rise_to_the_top_is_given_the_chance():
+    """Halfway through a crossing: the guard is the top eigenvector, blurred so that its Rayleigh quotient is second."""
+    matrix, vectors = matrix_of([2.6, 2.5, *np.linspace(-0.5, 0.5, 80)])
+    blurred = 0.96 * vectors[:, 0] + 0.28 * vectors[:, 40]
+    start = torch.stack([vectors[:, 1], blurred], dim=1)
+    assert float(blurred @ matrix @ blurred) < 2.5
+    found = top_eigenpairs(
+        DenseOperator(matrix), 1, tolerance=1e-3, start=start, generator=generator(), exploration=0.0
+    )
+    assert float(found.values) == pytest.approx(2.6, rel=1e-5)
+
+
 def test_an_eigenvalue_that_rises_from_the_bulk_is_found_without_exploration():
     """No other vector moves, so it stays orthogonal to all that is tracked but for the chance stirred in."""
     vectors = orthogonal(80)
@@ -232,6 +244,27 @@ def test_an_eigenvalue_that_rises_from_the_bulk_is_found_without_exploration():
 
 
 # --- what else can go wrong -----------------------------------------------------------------------------------------
+
+
+class Noisy(SymmetricOperator):
+    """Products with errors of a fixed size, as of an operator that rounds more coarsely than its dtype."""
+
+    def __init__(self, matrix, noise):
+        super().__init__(len(matrix), matrix.dtype, matrix.device)
+        self._matrix, self._noise, self._generator = matrix, noise, generator(3)
+
+    def _apply(self, vector):
+        error = torch.randn(vector.shape, generator=self._generator, dtype=vector.dtype)
+        return self._matrix @ vector + self._noise * error / error.norm()
+
+
+def test_noise_that_hides_all_progress_ends_the_search_early():
+    matrix, _ = matrix_of([5.0, 4.0, 3.0, *np.linspace(-1, 1, 500)])
+    noisy = Noisy(matrix.float(), 3e-4)
+    found = top_eigenpairs(noisy, 1, tolerance=1e-7, generator=generator(), max_products=1000)
+    assert found.products < 60
+    assert not bool(found.converged.any())
+    assert float(found.values) == pytest.approx(5.0, rel=1e-4)
 
 
 class Broken(SymmetricOperator):
@@ -273,6 +306,35 @@ def test_a_tolerance_below_rounding_stops_early_and_is_not_called_converged():
     assert found.products < 60
     assert not bool(found.converged.any())
     torch.testing.assert_close(found.values, torch.tensor([5.0, 4.0], dtype=torch.float64), rtol=1e-5, atol=0)
+
+
+def test_a_doubt_below_rounding_stops_early_and_is_told():
+    matrix, vectors = matrix_of([5.0, 4.0, 3.0, *np.linspace(-1, 1, 500)])
+    found = top_eigenpairs(
+        DenseOperator(matrix.float()),
+        1,
+        tolerance=1e-3,
+        start=vectors[:, :1].float(),
+        generator=generator(),
+        accepted_doubt=1e-12,
+        max_products=400,
+    )
+    assert found.products < 100
+    assert bool(found.converged.all())
+    assert 1e-12 < found.doubt < 1e-3
+
+
+def test_a_search_that_ends_right_after_a_restart_reports_what_is_left():
+    """Room is short and the tolerance out of reach, so among these some end with a restart and nothing new to add."""
+    matrix, _ = matrix_of([5.0, 4.0, 3.0, *BULK])
+    for basis in range(12, 28):
+        found = top_eigenpairs(
+            DenseOperator(matrix.float()), 2, tolerance=1e-9, generator=generator(), basis=basis, max_products=500
+        )
+        assert found.products < 100
+        expected = torch.tensor([5.0, 4.0], dtype=torch.float64)
+        torch.testing.assert_close(found.values, expected, rtol=1e-5, atol=0)
+        torch.testing.assert_close(found.vectors.norm(dim=0), torch.ones(2))
 
 
 def test_restarts_lose_nothing():

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import pytest
 import torch
+from oracles.dense import dense_hessian
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from studyrun.curvature import HessianOperator
-from tests.oracles.dense import dense_hessian
 
 # float64 products differ from the dense matrix by rounding alone: sums of 23 examples and 90 terms, unit roundoff 1e-16
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -107,7 +107,9 @@ def test_the_callers_parameters_gain_no_mark(smooth):
     before = [part.detach().clone() for part in parameters]
     operator = HessianOperator(smooth.per_example, parameters, smooth.inputs, smooth.targets)
     image = operator.matvec(torch.ones(operator.size, dtype=torch.float64))
+    HessianOperator(*smooth.arguments).matvec(torch.ones(operator.size, dtype=torch.float64))
     assert not image.requires_grad
+    assert not any(part.requires_grad for part in smooth.parameters)
     assert all(part.grad is None and part._version == 0 for part in parameters)
     assert all(torch.equal(part, old) for part, old in zip(parameters, before, strict=True))
 

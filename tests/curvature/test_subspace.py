@@ -90,6 +90,42 @@ def test_inner_products_of_float32_are_summed_in_float64():
     torch.testing.assert_close(inner(rows, rows), rows.double() @ rows.double().T, rtol=1e-12, atol=0)
 
 
+def test_the_doubt_is_the_formula_summed_by_hand():
+    matrix, k = symmetric(30), 2
+    z = random_rows(1, 30, 5)
+    z /= z.norm()
+    space = krylov(DenseOperator(matrix), torch.cat([z, random_rows(2, 30, 6)]), 4)
+    ritz = space.ritz()
+    vectors = space.combine(ritz.rotation)
+    edge = ritz.values[k - 1] + 0.05 * ritz.values[k - 1].abs()
+    u = sum(
+        (z[0] @ y) / (edge - theta) * (matrix @ y - theta * y)
+        for theta, y in list(zip(ritz.values, vectors, strict=True))[k:]
+    )
+    doubt, direction = Sounding(space.coordinates(z)[:, 0]).doubt(space, ritz, k)
+    torch.testing.assert_close(direction[0], u, rtol=1e-9, atol=1e-12)
+    assert doubt == pytest.approx(min(1.0, float(u.norm()) * (2 * 30 / torch.pi) ** 0.5))
+
+
+def test_the_doubt_survives_a_restart():
+    """z and the solution x are kept, and x solves the Galerkin equations in any smaller space that holds it too."""
+    matrix, k = symmetric(60), 1
+    z = random_rows(1, 60, 5)
+    z /= z.norm()
+    space = krylov(DenseOperator(matrix), z, 12)
+    sounding = Sounding(space.coordinates(z)[:, 0])
+    ritz = space.ritz()
+    before, direction = sounding.doubt(space, ritz, k)
+    kept = torch.linalg.qr(torch.cat([ritz.rotation[:, :3], sounding.keep(space, ritz, k)], dim=1)).Q
+    sounding = sounding.restarted(space, kept)
+    space.restart(kept)
+    after, same = sounding.doubt(space, space.ritz(), k)
+    assert space.size == 5
+    assert before < 0.5
+    assert after == pytest.approx(before, rel=1e-8)
+    torch.testing.assert_close(same, direction, rtol=1e-6, atol=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_the_sounding_bounds_what_a_hidden_eigenvector_left_in_z(seed, rounds):
