@@ -86,7 +86,7 @@ class Search:
         self.ritz = self.space.ritz()
         top = self.ritz.rotation[:, : self.wanted]
         self.gaps = self.space.residual(top, top * self.ritz.values[: self.wanted])
-        self.residuals = self.gaps.double().norm(dim=1).cpu()
+        self.residuals = torch.linalg.vector_norm(self.gaps, dim=1, dtype=torch.float64).cpu()
 
     def _grow(self) -> bool:
         """Take the next step, and say whether there was one."""
