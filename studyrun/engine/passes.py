@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,15 +26,18 @@ class Pass:
         return float(self.losses.double().mean())
 
 
-def training_pass(problem: Problem, split: Split) -> Pass:
+def training_pass(problem: Problem, split: Split, forward: Callable[[Tensor], Tensor] | None = None) -> Pass:
     """Run the model in training mode over `split` once; cost: one gradient evaluation.
+
+    `forward` stands in for the model, which itself moves on its buffers (the running means of batch normalisation).
 
     The mean over all examples is the sum over chunks of each chunk's sum / n, so that unequal chunks weigh right.
     """
     parameters = tuple(problem.named_tensors.values())
     losses, correct, total = [], [], None
+    forward = forward or problem.model
     for piece in _pieces(problem, split):
-        outputs = problem.model(piece.inputs)
+        outputs = forward(piece.inputs)
         each = problem.loss.per_example(outputs, piece.targets)
         gradient = torch.autograd.grad(each.sum() / len(split), parameters, materialize_grads=True)
         total = gradient if total is None else tuple(a.add_(b) for a, b in zip(total, gradient, strict=True))

@@ -41,6 +41,7 @@ class LiveSnapshot:
         self.problem, self.step, self.time, self.spectral = problem, step, time, spectral
         self._request, self._ledger = request, ledger
         self._known: dict[str, object] = {} if taken is None else {"pass": taken}
+        self._in_training_mode = taken is not None
         self._eigenpairs: tuple[EigenpairRequest, Eigenpairs] | None = None
 
     @property
@@ -70,13 +71,10 @@ class LiveSnapshot:
         return taken if isinstance(taken, Pass) else self._once("full gradient", self._own_pass)
 
     def _own_pass(self) -> Pass:
-        """A full pass that leaves the buffers as they were."""
-        before = [buffer.clone() for buffer in self.problem.named_buffers.values()]
-        taken = training_pass(self.problem, self.problem.data.train)
-        with torch.no_grad():
-            for buffer, old in zip(self.problem.named_buffers.values(), before, strict=True):
-                buffer.copy_(old)
-        return taken
+        """A full pass that writes to no buffer: one put back afterwards would look touched to the guard."""
+        problem = self.problem
+        parameters = tuple(problem.named_tensors.values())
+        return training_pass(problem, problem.data.train, lambda inputs: problem.forward(parameters, inputs))
 
     def _evaluated(self, split: SplitName) -> tuple[Tensor, Tensor | None]:
         return self._once(f"{split} loss", lambda: forward_pass(self.problem, self.problem.split(split)))
@@ -86,14 +84,14 @@ class LiveSnapshot:
         return outputs_pass(self.problem, inputs)
 
     def losses(self, split: SplitName = "train") -> Tensor:
-        """The loss of each example (n,): in training mode from the step's own pass where it made one."""
-        if split == "train" and "pass" in self._known:
+        """The loss of each example (n,): those of the step's own full pass where it made one, no probe's."""
+        if split == "train" and self._in_training_mode:
             return self._pass.losses
         return self._evaluated(split)[0]
 
     def correct(self, split: SplitName = "train") -> Tensor | None:
         """Which examples are classified rightly, bool (n,), or None."""
-        if split == "train" and "pass" in self._known:
+        if split == "train" and self._in_training_mode:
             return self._pass.correct
         return self._evaluated(split)[1]
 
