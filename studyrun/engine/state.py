@@ -23,7 +23,7 @@ class ArmState:
     time: float
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    optimizer: dict[int, dict[str, Any]]
     optimizer_class: str
     random: dict[str, Any]
     carries: dict[str, Carry] = field(default_factory=dict)

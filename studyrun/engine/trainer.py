@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -124,4 +126,14 @@ class Trainer:
         if fits:
             own = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": clone_tensors(state.optimizer), "param_groups": own})
+            self._restore_types(state.optimizer)
         return fits
+
+    def _restore_types(self, saved: dict[int, dict[str, Any]]) -> None:
+        """Undo what torch does to scalars of its own type (NAdam's `mu_product`): it casts them to the parameters'."""
+        numbers = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        for index, parameter in enumerate(numbers):
+            for key, value in saved.get(index, {}).items():
+                loaded = self.optimizer.state[parameter][key]
+                if isinstance(value, Tensor) and loaded.dtype != value.dtype:
+                    self.optimizer.state[parameter][key] = value.to(loaded.device, copy=True)
