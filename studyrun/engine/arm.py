@@ -20,6 +20,7 @@ from studyrun.engine.trainer import Trainer
 from studyrun.study.schema import Branch, ProbeEntry, Stop
 from studyrun.trace.channel import Channel
 
+STOP = "stop.when"  # beside the branches' names, none of which can have a dot
 ROUNDING = 1e-9  # Σ η is a sum of floats: an arm must not take a step more because it rounds down
 
 
@@ -97,7 +98,7 @@ class Arm:
         for branch in self.branches:
             self.triggers.setdefault(branch.name, branch.trigger.start())
         if self.stop.when is not None:
-            self.triggers.setdefault("stop", self.stop.when.start())
+            self.triggers.setdefault(STOP, self.stop.when.start())
 
     def load(self, state: ArmState) -> bool:
         """Take over a state; False if the optimizer's part was left out because its class changed."""
@@ -163,16 +164,21 @@ class Arm:
             if firing is None:
                 self.triggers = {**self.triggers, branch.name: carry}
                 continue
-            self.fork(branch, firing, replace(self.state(), triggers={}))
+            self.fork(branch, firing, replace(self.state(), triggers=self._inherited(branch)))
             self.triggers = {name: kept for name, kept in self.triggers.items() if name != branch.name}
+
+    def _inherited(self, branch: Branch) -> dict[str, Carry]:
+        """What `stop.when` has seen so far, for a branch that stops on the same: it must end where this arm does."""
+        same = branch.study.stop.when == self.stop.when
+        return {name: carry for name, carry in self.triggers.items() if same and name == STOP}
 
     def _ended(self, moment: LiveMoment) -> Ending | None:
         stop, step, time = self.stop, self.trainer.step, self.trainer.time
         if stop.loss_below is not None and self._loss_known() and moment.train_loss < stop.loss_below:
             return Ending("complete", f"training loss {moment.train_loss:.6g} < {stop.loss_below:.6g}")
         if stop.when is not None:
-            firing, carry = stop.when.check(moment, self.triggers["stop"])
-            self.triggers = {**self.triggers, "stop": carry}
+            firing, carry = stop.when.check(moment, self.triggers[STOP])
+            self.triggers = {**self.triggers, STOP: carry}
             if firing is not None:
                 return Ending("complete", firing.reason)
         if stop.steps is not None and step >= stop.steps:
