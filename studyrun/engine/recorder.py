@@ -68,13 +68,17 @@ def _as_array(label: str, channel: Channel, value: Any) -> np.ndarray:
 
 
 def _cast(label: str, channel: Channel, array: np.ndarray) -> np.ndarray:
-    """Convert to the declared type; a value that it cannot hold is said, not clipped in silence."""
+    """Convert to the declared type. A float too large for it becomes infinite, an integer that does not fit is refused.
+
+    A number that overflows is what a diverging arm records last, and the recorder warns of it as of any infinite value;
+    a whole number that would wrap round is a fault of the probe.
+    """
     if array.dtype == channel.dtype:
         return array
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(channel.dtype)
-    overflown = np.isfinite(array) & ~np.isfinite(cast) if cast.dtype.kind == "f" else cast != array
-    if overflown.any():
+    overflown = cast != array
+    if cast.dtype.kind != "f" and overflown.any():
         raise ProbeError(
             f"probe {label!r}: {channel.name!r} holds {array[overflown].flat[0]!r}, which {channel.dtype} cannot"
         )

@@ -8,6 +8,9 @@ import torch
 from conftest import ALL_PROBES, assert_same_channels
 from torch import nn
 
+from studyrun.engine.events import Silent
+from studyrun.engine.run import execute, prepare
+
 OPTIMIZERS = {
     "gd": "{use: gd, lr: 0.01}",
     "heavy ball": "{use: gd, lr: 0.01, momentum: 0.9}",
@@ -45,8 +48,6 @@ branches:
 
 
 def test_gradient_descent_is_a_hand_written_loop(tiny, carry_out, data_folder) -> None:
-    from studyrun.engine.run import prepare
-
     study = tiny("", "precision=float64", "optimizer={use: gd, lr: 0.02, momentum: 0.5}")
     start = prepare(study, data_folder).problem
     inputs, targets = start.data.train.inputs, start.data.train.targets
@@ -102,6 +103,52 @@ def test_divergence_ends_its_arm_alone(tiny, carry_out) -> None:
     assert run.status["state"] == "diverged"
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_divergence_ends_its_arm_alone_whatever_is_measured_on_the_way(tiny, carry_out, precision: str) -> None:
+    probes = "  - {use: sharpness, every: 1}\n  - {use: group_alignment, every: 1}\n  - gradient_norm\n"
+    probes += "  - per_example_loss\n  - parameters\n"
+    branch = "branches: {wild: {at: {use: step, step: 3}, set: {optimizer.lr: 30}}}"
+    relu = ("model.activation=relu", "stop={steps: 60}", f"precision={precision}")
+    run = carry_out(tiny(probes + branch, *relu))
+    assert [run.arms[name].state for name in ("baseline", "wild")] == ["complete", "diverged"]
+    assert run["wild"]["loss"].step[-1] > 4
+
+
+@pytest.mark.parametrize("name", ["NAdam", "ASGD", "Adamax", "RAdam"])
+def test_a_branch_of_any_optimizer_of_torch_is_the_trunk_in_double_precision_too(tiny, carry_out, name: str) -> None:
+    optimizer = f"optimizer={{use: torch_optimizer, name: {name}, lr: 0.01}}"
+    run = carry_out(tiny("branches: {same: {at: {use: step, step: 5}}}", "precision=float64", optimizer))
+    assert_same_channels(run.arms["baseline"], run.arms["same"], from_step=5)
+
+
+def test_a_branch_that_forks_where_eigenvectors_are_measured_starts_from_the_same_vectors(tiny, carry_out) -> None:
+    probes = "  - {use: sharpness, k: 2, every: 2}\nbranches: {same: {at: {use: step, step: 4}}}"
+    run = carry_out(tiny(probes))
+    assert_same_channels(run.arms["baseline"], run.arms["same"], from_step=4)
+
+
+def test_under_mini_batches_the_full_loss_is_looked_at_once_an_epoch(tiny, carry_out) -> None:
+    sgd, stop = "optimizer={use: sgd, lr: 0.002, batch_size: 7}", "stop={steps: 200, loss_below: 0.6}"
+    arm = carry_out(tiny("", sgd, stop))["baseline"]
+    below = np.flatnonzero(arm["loss"]["train"].values < 0.6)
+    assert below[0] % 7 != 0, "the loss falls below within an epoch, where nobody looks"
+    assert arm["loss"].step[-1] == next(step for step in below if step % 7 == 0)
+    assert f"training loss {arm['loss']['train'].values[-1]:.6g} < 0.6" in arm.end_reason
+
+
+def test_a_branch_under_another_optimizer_starts_afresh_and_says_so(tiny, data_folder, tmp_path) -> None:
+    said = []
+
+    class Loud(Silent):
+        def say(self, text: str, level: str = "info") -> None:
+            said.append((level, text))
+
+    adam = "branches: {other: {at: {use: step, step: 4}, set: {optimizer: {use: adam, lr: 0.001}}}}"
+    execute(prepare(tiny(adam, "optimizer.momentum=0.9"), data_folder), tmp_path, [], Loud())
+    words = "arm 'other' starts with a fresh optimizer state: its optimizer is of another class"
+    assert ("warning", words) in said
+
+
 def test_a_trunk_that_diverges_still_lets_its_branches_run(tiny, carry_out) -> None:
     branch = "branches: {calm: {at: {use: step, step: 0}, set: {optimizer.lr: 0.0005}}}"
     run = carry_out(tiny(branch, "optimizer.lr=1e6", "stop={steps: 30}"))
@@ -121,7 +168,6 @@ branches:
 
 
 def test_mini_batches_visit_every_example_once_an_epoch(tiny, data_folder) -> None:
-    from studyrun.engine.run import prepare
     from studyrun.engine.trainer import Trainer
 
     trainer = Trainer(prepare(tiny("", "optimizer={use: sgd, lr: 0.1, batch_size: 7}"), data_folder).problem)
@@ -160,7 +206,6 @@ def test_chunks_change_nothing_but_rounding(tiny, carry_out) -> None:
 
 @pytest.mark.parametrize("purpose", ["init", "order", "subset"])
 def test_each_seed_names_its_own_generator(tiny, data_folder, purpose: str) -> None:
-    from studyrun.engine.run import prepare
     from studyrun.engine.trainer import Trainer
 
     def facts(*overrides: str) -> dict[str, bytes]:
