@@ -189,14 +189,15 @@ class RunInProgress:
                 arm=name,
                 step=arm.trainer.step,
             )
-            if self.queue:
-                self._save({"arm": self.queue[0], "queue": self.queue[1:], "state": None, "costs": {}})
-        self.writer.flush()
+        self.writer.flush()  # before a checkpoint that never comes back to this arm
+        if ending.state != "interrupted" and self.queue:
+            self._save({"arm": self.queue[0], "queue": self.queue[1:], "state": None, "costs": {}})
 
     def _arm_failed(self, name: str, error: BaseException) -> None:
         """Leave the trace readable and say why, whatever happened."""
         with suppress(StudyrunError):  # the disk may be what failed; the error itself is on its way up
-            self.writer.set_arm(name, state="failed", end_reason=str(error) or type(error).__name__)
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self.writer.set_arm(name, state=state, end_reason=str(error) or type(error).__name__)
             self.writer.flush()
 
     # --- checkpoints and status ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 from conftest import ALL_PROBES, assert_same_channels
 
 from studyrun.engine import checkpoint
+from studyrun.engine.arms import RunInProgress
 from studyrun.engine.events import Silent
 from studyrun.engine.run import execute, prepare, resume
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError
 from studyrun.trace.reader import open_run
+from studyrun.trace.writer import TraceWriter
 
 STUDY = (
     ALL_PROBES
@@ -128,3 +131,71 @@ def test_a_checkpoint_never_runs_code(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="cannot be read as a checkpoint"):
         checkpoint.load(tmp_path / "evil.pt")
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_around_the_checkpoint_between_two_arms_nothing_is_lost(
+    tiny, carry_out, data_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    study = tiny(STUDY, "checkpoints.every=100")
+    whole, save = carry_out(study), checkpoint.save
+
+    def save_and_die(path: Path, content: dict) -> None:
+        between = path.name == "latest.pt" and content["state"] is None
+        if not between or moment == "after":
+            save(path, content)
+        if between:
+            raise SystemExit("killed between two arms")
+
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", save_and_die)
+        patched.setattr(RunInProgress, "_arm_failed", lambda *arguments: None)
+        patched.setattr(TraceWriter, "close", lambda writer: writer._file.close())  # as a power cut: no last flush
+        with pytest.raises(SystemExit):
+            execute(prepare(study, data_folder), folder, [], Silent())
+    resume(prepare(study, data_folder), folder, Silent())
+    for name in ("baseline", "exit", "again"):
+        assert_same_channels(whole.arms[name], open_run(folder).arms[name])
+        assert open_run(folder).arms[name].state == "complete"
+
+
+def test_a_second_interrupt_leaves_an_interrupted_arm_and_not_a_failed_one(tiny, data_folder, tmp_path: Path) -> None:
+    class Impatient(Silent):
+        def update(self, arm: str, step: int, fraction: float, note: str) -> None:
+            if step == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(prepare(tiny(), data_folder), tmp_path, [], Impatient())
+    left = open_run(tmp_path)
+    assert left.status["state"] == left.arms["baseline"].state == "interrupted"
+
+
+def test_seconds_and_products_add_up_over_a_resumed_run(tiny, data_folder, tmp_path: Path) -> None:
+    study = tiny("  - {use: sharpness, every: 2}\ncheckpoints: {every: 4}")
+    with pytest.raises(SystemExit):
+        execute(prepare(study, data_folder), tmp_path, [], DiesAt("baseline", 9))
+    latest = tmp_path / "checkpoints" / "latest.pt"
+    content = checkpoint.load(latest)
+    content["costs"]["seconds"]["training"] += 1000.0
+    checkpoint.save(latest, content)
+    resume(prepare(study, data_folder), tmp_path, Silent())
+    arm = open_run(tmp_path).arms["baseline"]
+    products = arm.probes["sharpness"]["matvecs"].values.sum()
+    assert 1000 < arm.attributes["training_seconds"] < arm.attributes["seconds"] < 1100
+    assert arm.probes["sharpness"].attributes["matvecs"] == products
+    assert json.loads(arm.attributes["shared_matvecs"])["eigenpairs"] == products
+
+
+def test_every_arm_keeps_checkpoints_of_its_own(tiny, data_folder, tmp_path: Path) -> None:
+    study = tiny("branches: {exit: {at: {use: step, step: 5}, set: {optimizer.lr: 0.004}}}\ncheckpoints: {keep: 6}")
+    execute(prepare(study, data_folder), tmp_path, [], Silent())
+    kept = {path.name: checkpoint.load(path)["state"] for path in (tmp_path / "checkpoints").glob("*-step-*.pt")}
+    assert sorted(kept) == [f"{arm}.pt" for arm in ("baseline-step-0", "baseline-step-12", "baseline-step-6")] + [
+        "exit-step-12.pt",
+        "exit-step-6.pt",
+    ]
+    assert [state["step"] for _, state in sorted(kept.items())] == [0, 12, 6, 12, 6]
+    assert kept["exit-step-12.pt"]["time"] == pytest.approx(5 * 0.01 + 7 * 0.004)
