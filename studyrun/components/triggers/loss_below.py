@@ -19,6 +19,6 @@ class LossBelow(Trigger):
     """Check every n steps."""
 
     def check(self, moment: Moment, carry: Carry) -> tuple[Firing | None, Carry]:
-        if moment.step % self.every or moment.train_loss >= self.value:
+        if moment.step % self.every or not moment.train_loss < self.value:  # a NaN is not below
             return None, carry
         return Firing(moment.train_loss, self.value, f"training loss {moment.train_loss:.6g} < {self.value:.6g}"), carry
