@@ -17,6 +17,7 @@ from studyrun.errors import ProbeError
 ROGUE = '''\
 """A probe that misbehaves."""
 
+import gc
 import random
 from typing import Literal
 
@@ -29,7 +30,7 @@ from studyrun.plugin import Channel, Probe
 class Rogue(Probe):
     """Misbehave in one of several ways."""
 
-    way: Literal["draw", "parameter", "data_attribute", "inputs", "gradient"]
+    way: Literal["draw", "parameter", "data_attribute", "inputs", "test_inputs", "gradient", "momentum", "late"]
 
     def channels(self, context):
         return [Channel("value", "nothing")]
@@ -45,6 +46,15 @@ class Rogue(Probe):
                 first.data.mul_(1.5)
             case "inputs":
                 snapshot.context.data.train.inputs.add_(0.1)
+            case "test_inputs":
+                snapshot.context.data.test.inputs.add_(0.1)
+            case "momentum":
+                buffers = [o for o in gc.get_objects() if type(o) is torch.optim.SGD]
+                for state in (s for o in buffers for s in o.state.values() if s.get("momentum_buffer") is not None):
+                    state["momentum_buffer"].mul_(2)
+            case "late":
+                if snapshot.step == 6:
+                    first.mul_(1.5)
             case "gradient":
                 snapshot._pass.gradient[0].zero_()
         return {"value": 0.0}, carry
@@ -120,12 +130,15 @@ def test_without_the_guard_that_draw_would_be_seen(final_parameters, monkeypatch
         ("parameter", "parameter layers.0.weight"),
         ("data_attribute", "parameter layers.0.weight"),
         ("inputs", "train inputs"),
+        ("test_inputs", "test inputs"),
+        ("momentum", "optimizer momentum_buffer 0"),
+        ("late", "parameter layers.0.weight"),
         ("gradient", "gradient 0"),
     ],
 )
 def test_a_write_in_place_is_refused_by_name(final_parameters, way: str, what: str) -> None:
     with pytest.raises(ProbeError, match=f"probe 'rogue' wrote to {what} in place"):
-        final_parameters(f"  - {{use: rogue, way: {way}}}")
+        final_parameters(f"  - {{use: rogue, way: {way}}}", "optimizer.momentum=0.5")
 
 
 @pytest.mark.parametrize("way", ["parameter", "data_attribute", "inputs", "gradient"])
