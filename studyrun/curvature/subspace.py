@@ -115,9 +115,11 @@ class Subspace:
         self._projection = projection
 
     def _make_room(self) -> None:
-        if self.size == len(self._basis):
-            room = self._basis.new_empty(max(4, self.size // 2), self._operator.size)
-            self._basis, self._image = torch.cat([self._basis, room]), torch.cat([self._image, room])
+        if self.size < len(self._basis):
+            return
+        basis, image = self._basis.new_empty(2, max(8, 2 * self.size), self._operator.size)
+        basis[: self.size], image[: self.size] = self._basis, self._image
+        self._basis, self._image = basis, image
 
     def _cast(self, coordinates: Tensor) -> Tensor:
         return coordinates.T.to(self._basis.device, self._basis.dtype)
