@@ -97,3 +97,24 @@ def test_torch_optimizer_hands_its_options_on() -> None:
     )
     group = built.param_groups[0]
     assert (type(built).__name__, group["lr"], group["betas"], group["weight_decay"]) == ("AdamW", 0.3, (0.5, 0.6), 0.7)
+
+
+def test_adam_hands_its_options_on() -> None:
+    group = Adam(lr=0.3, betas=(0.5, 0.6), eps=1e-3).build([nn.Parameter(torch.ones(1))]).param_groups[0]
+    assert (group["lr"], group["betas"], group["eps"]) == (0.3, (0.5, 0.6), 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "examples"),
+    [
+        (Gd(lr=0.1), None),
+        (Sgd(lr=0.1, batch_size=7), 7),
+        (Adam(), None),
+        (Adam(batch_size=7), 7),
+        (TorchOptimizer(name="AdamW", lr=0.1), None),
+        (TorchOptimizer(name="AdamW", lr=0.1, batch_size=7), 7),
+    ],
+    ids=str,
+)
+def test_a_batch_size_is_the_examples_of_a_step_and_none_is_all_of_them(optimizer, examples: int | None) -> None:
+    assert optimizer.examples_per_step == examples
