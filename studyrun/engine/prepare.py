@@ -28,6 +28,8 @@ def prepare(study: Study, data_folder: Path) -> Prepared:
     """Load what the study needs and check what only data can tell. Nothing is written."""
     problem = build_problem(study, data_folder)
     check_fit(problem)
+    for arm in (study, *(branch.study for branch in study.branches)):
+        check_optimizer(problem.with_study(arm))
     channels: Channels = {}
     for entry in study.probes:
         try:
@@ -62,6 +64,17 @@ def check_fit(problem: Problem) -> None:
             f"loss {problem.study.names['loss']!r} gives shape {tuple(losses.shape)} for {len(few)} examples; "
             "it must give one number for each"
         )
+
+
+def check_optimizer(problem: Problem) -> None:
+    """Raise `ComponentError` if the optimizer does not take this model's parameters."""
+    try:
+        problem.optimizer.build(problem.named_tensors.values())
+    except Exception as error:
+        names = problem.study.names
+        raise ComponentError(
+            f"optimizer {names['optimizer']!r} does not take the parameters of model {names['model']!r}: {error}"
+        ) from error
 
 
 def study_of(study: Study, arm: str) -> Study:

@@ -183,3 +183,8 @@ class Pooled(Loss):
     )
     with pytest.raises(ComponentError, match=words):
         prepare(tiny("", override, text=text), data_folder)
+
+
+def test_an_optimizer_that_refuses_the_model_says_so_before_anything_runs(tiny, data_folder) -> None:
+    with pytest.raises(ComponentError, match="optimizer 'torch_optimizer' does not take the parameters of model 'mlp'"):
+        prepare(tiny("", "optimizer={use: torch_optimizer, name: Muon, lr: 0.1}"), data_folder)

@@ -26,7 +26,8 @@ def _usable() -> list[str]:
 class TorchOptimizer(Optimizer):
     """Any optimizer of torch.optim by its class's name, with its own options.
 
-    No edge of stability is known for it in general, so none is drawn, and `edge_of_stability` refuses it.
+    No edge of stability is known for it in general, so none is drawn, and `edge_of_stability` refuses it. ASGD and
+    Rprop keep step sizes in their state, which a fork hands on: a branch that sets `lr` changes theirs late, or not.
     """
 
     name: str
