@@ -40,14 +40,16 @@ def gradient(
     if len(inputs) == 0:
         raise ValueError("the mean loss of no examples has no gradient")
     own = leaves(parameters)
-    total, seen = torch.zeros_like(flatten(own)), []
+    total, seen = None, []
     for chunk in chunks(len(inputs), chunk_size):
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             part = per_example(own, inputs[chunk], targets[chunk])
         check_losses(part, chunk.stop - chunk.start)
-        total += flatten(torch.autograd.grad(part.sum() / len(inputs), own, allow_unused=True, materialize_grads=True))
+        pieces = torch.autograd.grad(part.sum() / len(inputs), own, allow_unused=True, materialize_grads=True)
+        total = flatten(pieces) if total is None else total.add_(flatten(pieces))
         seen.append(part.detach())
-    return total.detach(), torch.cat(seen)
+    assert total is not None
+    return total, torch.cat(seen)
 
 
 def group_gradients(

@@ -63,13 +63,13 @@ class HessianOperator(SymmetricOperator):
 
     def _apply_block(self, block: Tensor) -> Tensor:
         """Visit each chunk once, so that a block pays for a rebuilt graph once and not for every column."""
-        images = torch.zeros(block.shape[1], self.size, dtype=self.dtype, device=self.device)
         columns = [unflatten(column.contiguous(), self._parameters) for column in block.T]
-        for index in range(len(self._chunks)):
+        images = [self._differentiate(self._gradient_graph(0), column) for column in columns]
+        for index in range(1, len(self._chunks)):
             gradient = self._gradient_graph(index)
             for image, column in zip(images, columns, strict=True):
                 image += self._differentiate(gradient, column)
-        return images.T
+        return torch.stack(images).T if len(images) > 1 else images[0][:, None]
 
     def _differentiate(self, gradient: tuple[Tensor, ...], column: list[Tensor]) -> Tensor:
         """Return ∇(gradient · column), flat. Of a loss linear in all parameters nothing is left to differentiate."""

@@ -76,7 +76,7 @@ class Subspace:
 
     def residual(self, image: Float64[Tensor, "m c"], basis: Float64[Tensor, "m c"]) -> Float[Tensor, "c p"]:
         """Return H V a − V b, as a row, for each pair of columns a of `image` and b of `basis`."""
-        return self._cast(image) @ self._image[: self.size] - self.combine(basis)
+        return torch.addmm(self.combine(basis), self._cast(image), self._image[: self.size], beta=-1)
 
     def restart(self, coordinates: Float64[Tensor, "m c"]) -> None:
         """Replace the basis by V a for the orthonormal columns a. No product is spent."""
@@ -92,14 +92,14 @@ class Subspace:
         if not 0 < norm < float("inf") or self.full:
             return
         known = self._basis[: self.size]
-        once = direction - (known @ direction) @ known
+        once = torch.addmv(direction, known.T, known @ direction, alpha=-1)
         left = float(once.norm())
         if left <= least:
             return
-        once = once / left
-        twice = once - (known @ once) @ known
+        once /= left
+        twice = torch.addmv(once, known.T, known @ once, alpha=-1)
         self._make_room()
-        self._basis[self.size] = twice / twice.norm()
+        torch.div(twice, twice.norm(), out=self._basis[self.size])
         self.size += 1
 
     def _apply(self, first: int) -> None:
