@@ -111,13 +111,13 @@ class Search:
     def _reaching(self) -> Tensor:
         """The residuals, as rows, of guards that one more direction could lift above θ_k, as where eigenvalues cross.
 
-        With residual r, and curvature ρ along it (0, as of most directions, or less), a Ritz value θ becomes at most
-        the larger eigenvalue of [[θ, r], [r, ρ]].
+        With residual r, and curvature ρ along it, a Ritz value θ becomes the larger eigenvalue of [[θ, r], [r, ρ]]. ρ is
+        unknown before the product; most directions have next to none, and half of θ is taken, to be on the safe side.
         """
         guards = slice(self.wanted, self.wanted + self.guard)
         coordinates, values = self.ritz.rotation[:, guards], self.ritz.values[guards]
         gaps = self.space.residual(coordinates, coordinates * values)
-        along = values.clamp_max(0.0)
+        along = torch.where(values > 0, values / 2, values)
         reach = (values + along) / 2 + torch.hypot((values - along) / 2, gaps.double().norm(dim=1).cpu())
         return gaps[(reach > self.ritz.values[self.wanted - 1]).to(gaps.device)]
 

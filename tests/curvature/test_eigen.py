@@ -217,12 +217,13 @@ def test_a_crossing_is_followed_without_exploration():
         block = found.block
 
 
-def test_a_guard_that_could_rise_to_the_top_is_given_the_chance():
+@pytest.mark.parametrize(("second", "bulk"), [(2.5, (-0.5, 0.5)), (2.59, (0.0, 0.9))])
+def test_a_guard_that_could_rise_to_the_top_is_given_the_chance(second, bulk):
     """Halfway through a crossing: the guard is the top eigenvector, blurred so that its Rayleigh quotient is second."""
-    matrix, vectors = matrix_of([2.6, 2.5, *np.linspace(-0.5, 0.5, 80)])
+    matrix, vectors = matrix_of([2.6, second, *np.linspace(*bulk, 80)])
     blurred = 0.96 * vectors[:, 0] + 0.28 * vectors[:, 40]
     start = torch.stack([vectors[:, 1], blurred], dim=1)
-    assert float(blurred @ matrix @ blurred) < 2.5
+    assert float(blurred @ matrix @ blurred) < second
     found = top_eigenpairs(
         DenseOperator(matrix), 1, tolerance=1e-3, start=start, generator=generator(), exploration=0.0
     )
