@@ -99,8 +99,8 @@ class Search:
                 return False
             return self._expand(self.gaps[still_open.to(self.gaps.device)], noise)
         reaching = self._reaching()
-        if len(reaching):
-            return not self._stalled() and self._expand(reaching, noise)
+        if len(reaching) and not self._stalled() and self._expand(reaching, noise):
+            return True
         if self._sounding is None:
             return False
         self.doubt, direction = self._sounding.doubt(self.space, self.ritz, self.wanted)
@@ -109,17 +109,19 @@ class Search:
         return self._found_more() and self._sound(1)
 
     def _reaching(self) -> Tensor:
-        """The residuals, as rows, of guards that one more direction could lift above θ_k, as where eigenvalues cross.
+        """The residuals, as rows, of unresolved guards that one more direction could lift above θ_k, as at a crossing.
 
-        With residual r, and curvature ρ along it, a Ritz value θ becomes the larger eigenvalue of [[θ, r], [r, ρ]]. ρ is
-        unknown before the product; most directions have next to none, and half of θ is taken, to be on the safe side.
+        With residual r, and curvature ρ along it, a Ritz value θ becomes the larger eigenvalue of [[θ, r], [r, ρ]].
+        ρ is unknown before the product: most directions have next to none; half of θ is on the safe side.
         """
         guards = slice(self.wanted, self.wanted + self.guard)
         coordinates, values = self.ritz.rotation[:, guards], self.ritz.values[guards]
         gaps = self.space.residual(coordinates, coordinates * values)
         along = torch.where(values > 0, values / 2, values)
-        reach = (values + along) / 2 + torch.hypot((values - along) / 2, gaps.double().norm(dim=1).cpu())
-        return gaps[(reach > self.ritz.values[self.wanted - 1]).to(gaps.device)]
+        residuals = torch.linalg.vector_norm(gaps, dim=1, dtype=torch.float64).cpu()
+        reach = (values + along) / 2 + torch.hypot((values - along) / 2, residuals)
+        lowest = self.ritz.values[self.wanted - 1]
+        return gaps[((reach > lowest) & (residuals > self.tolerance * lowest.abs())).to(gaps.device)]
 
     def _expand(self, directions: Tensor, noise: float) -> bool:
         if self.space.size + len(directions) > self.room:
