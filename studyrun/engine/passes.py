@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from studyrun.component import Split
 from studyrun.engine.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pass:
     """A forward and backward pass: losses (n,), which examples are right (n,) or None, and the mean loss's gradient."""
 
@@ -20,7 +21,7 @@ class Pass:
     correct: Tensor | None
     gradient: tuple[Tensor, ...]
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """The mean loss, summed in float64."""
         return float(self.losses.double().mean())

@@ -98,6 +98,8 @@ class LiveSnapshot:
     @property
     def train_loss(self) -> float:
         """The mean training loss."""
+        if self._in_training_mode:
+            return self._pass.mean
         return self._once("mean", lambda: float(self.losses("train").double().mean()))
 
     @property
