@@ -13,7 +13,7 @@ import numpy as np
 
 from studyrun.errors import TraceError
 from studyrun.trace import file, layout
-from studyrun.trace.channel_trace import ChannelTrace, Rows, read_channels
+from studyrun.trace.channel_trace import ChannelTrace, OnRows, Rows, read_channels
 
 NOT_STARTED = "not started"
 Held = TypeVar("Held")
@@ -28,23 +28,13 @@ class Crossing(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ProbeTrace:
+class ProbeTrace(OnRows):
     """What one probe recorded in one arm: channels by name, in the order in which the probe declared them."""
 
     label: str
     rows: Rows
     channels: Mapping[str, ChannelTrace]
     attributes: Mapping[str, Any]
-
-    @property
-    def step(self) -> np.ndarray:
-        """The training step of each row, int64 (steps,)."""
-        return self.rows.step
-
-    @property
-    def time(self) -> np.ndarray:
-        """The effective time of each row, float64 (steps,)."""
-        return self.rows.time
 
     @property
     def component(self) -> str:

@@ -44,8 +44,24 @@ class Rows:
         return values
 
 
+class OnRows:
+    """What stands on a probe's rows: it has their steps and times."""
+
+    rows: Rows
+
+    @property
+    def step(self) -> np.ndarray:
+        """The training step of each row, int64 (steps,)."""
+        return self.rows.step
+
+    @property
+    def time(self) -> np.ndarray:
+        """The effective time of each row, float64 (steps,)."""
+        return self.rows.time
+
+
 @dataclass(frozen=True, eq=False)
-class ChannelTrace:
+class ChannelTrace(OnRows):
     """One channel of one probe in one arm: what was recorded, with its labels, words, symbol and unit.
 
     `dims` starts with `step`; `labels` are those of the other dimensions.
@@ -61,16 +77,6 @@ class ChannelTrace:
     def values(self) -> np.ndarray:
         """The array (steps, ...), in the type in which it was recorded."""
         return self.rows.read(self.name)
-
-    @property
-    def step(self) -> np.ndarray:
-        """The training step of each row, int64 (steps,)."""
-        return self.rows.step
-
-    @property
-    def time(self) -> np.ndarray:
-        """The effective time of each row, float64 (steps,)."""
-        return self.rows.time
 
     @property
     def coords(self) -> Mapping[str, np.ndarray | list[str]]:
