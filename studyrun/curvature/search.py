@@ -179,7 +179,8 @@ class Search:
             close = float(self.residuals.max()) <= epsilon**0.5 * self.ritz.scale
             if self._stalled() and close:
                 return False
-            return self._expand(self.gaps[still_open.to(self.gaps.device)], noise)
+            gaps = self.gaps if still_open.all() else self.gaps[still_open.to(self.gaps.device)]
+            return self._expand(gaps, noise)
         reaching = self._reaching() if self.looked else self.gaps[:0]
         if len(reaching) and not self._stalled() and self._expand(reaching, noise):
             return True

@@ -12,6 +12,7 @@ from torch import Tensor
 from studyrun.curvature.operators import SymmetricOperator
 
 SLICE = 1 << 12  # entries that are summed in the operator's own precision
+CACHED = 1 << 20  # entries that are combined at a time: what is read stays in the processor's caches
 SAFE = 0.05  # the share of its square that must be left of a direction for inner products alone to place it
 SPARE = 6  # rows beyond those that are needed at first: one that is never written to costs next to nothing
 
@@ -77,11 +78,11 @@ class Subspace:
 
     def combine(self, coordinates: Float64[Tensor, "m c"]) -> Float[Tensor, "c p"]:
         """Return V a, as a row, for each column a."""
-        return self._cast(coordinates) @ self._basis[: self.size]
+        return self._combined((self._basis[: self.size], coordinates))
 
     def residual(self, image: Float64[Tensor, "m c"], basis: Float64[Tensor, "m c"]) -> Float[Tensor, "c p"]:
         """Return H V a − V b, as a row, for each pair of columns a of `image` and b of `basis`."""
-        return torch.addmm(self.combine(basis), self._cast(image), self._image[: self.size], beta=-1)
+        return self._combined((self._basis[: self.size], -basis), (self._image[: self.size], image))
 
     def change(self, values: Float64[Tensor, "m"]) -> float:
         """Return max ‖H x_i − θ_i x_i‖ over the basis vectors x_i, θ_i being what an earlier operator had there."""
@@ -91,7 +92,7 @@ class Subspace:
 
     def restart(self, coordinates: Float64[Tensor, "m c"]) -> None:
         """Replace the basis by V a for the orthonormal columns a. No product is spent."""
-        basis, image = self.combine(coordinates), self._cast(coordinates) @ self._image[: self.size]
+        basis, image = self.combine(coordinates), self._combined((self._image[: self.size], coordinates))
         self.size = coordinates.shape[1]
         self._basis[: self.size], self._image[: self.size] = basis, image
         self._projection = coordinates.T @ self._projection @ coordinates
@@ -114,8 +115,7 @@ class Subspace:
         if singular or float((mix / scale).square().sum(dim=1).max()) > 1 / SAFE:
             return False
         fresh = self._basis[self.size : self.size + len(directions)]
-        torch.mm(mix.to(fresh), directions, out=fresh)
-        fresh.addmm_((mix @ along.T).to(fresh), known, alpha=-1)
+        self._combine_into(fresh, (directions, mix.T), (known, -along @ mix.T))
         self.size += len(directions)
         return True
 
@@ -151,15 +151,26 @@ class Subspace:
         """Room for so many more, and for the rounds to come: to copy it all costs, rows not yet used cost little."""
         if self.size + count <= len(self._basis):
             return
-        spare = max(SPARE, 2 * count - 2) if self.size == 0 else self.size
+        spare = max(SPARE, 3 * count) if self.size == 0 else self.size
         room = self.size + count + spare
         basis = self._basis.new_empty(room, self._operator.size)
         image = torch.empty_like(basis)
         basis[: self.size], image[: self.size] = self._basis[: self.size], self._image[: self.size]
         self._basis, self._image = basis, image
 
-    def _cast(self, coordinates: Tensor) -> Tensor:
-        return coordinates.T.to(self._basis.device, self._basis.dtype)
+    def _combined(self, *terms: tuple[Tensor, Tensor]) -> Tensor:
+        out = self._basis.new_empty(terms[0][1].shape[1], self._operator.size)
+        self._combine_into(out, *terms)
+        return out
+
+    def _combine_into(self, out: Tensor, *terms: tuple[Tensor, Tensor]) -> None:
+        """Set the rows of `out` to the sum over (rows, coordinates) of what each column makes of the rows."""
+        weights = [(rows, coordinates.T.to(out)) for rows, coordinates in terms]
+        width = max(1, CACHED // max(1, sum(len(rows) for rows, _ in terms)))
+        for start in range(0, self._operator.size, width):
+            stretch = slice(start, start + width)
+            for place, (rows, weight) in enumerate(weights):
+                out[:, stretch].addmm_(weight, rows[:, stretch], beta=int(place > 0))
 
 
 def inner(left: Float[Tensor, "a p"], right: Float[Tensor, "b p"]) -> Float64[Tensor, "a b"]:

@@ -11,7 +11,7 @@ import numpy as np
 from studyrun.component import Carry, Context, EigenpairRequest, Firing
 from studyrun.engine.guard import MarkGuard
 from studyrun.engine.ledger import Ledger
-from studyrun.engine.measuring import Readings, due_at, joint_requests, measure
+from studyrun.engine.measuring import Readings, due_at, in_order, joint_requests, measure
 from studyrun.engine.recorder import Recorder
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.engine.state import ArmState
@@ -90,6 +90,7 @@ class Arm:
     spectral: Mapping[str, Carry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.probes = in_order(self.probes)
         self.guard = MarkGuard({}, self.trainer.problem.device)
         self.reached_by = self.name
 

@@ -18,10 +18,14 @@ from studyrun.study.schema import ProbeEntry
 Readings = dict[str, dict[str, np.ndarray]]
 
 
+def in_order(probes: Sequence[ProbeEntry]) -> list[ProbeEntry]:
+    """The probes as they are to measure: those that hold a trigger last, since it looks at the others."""
+    return sorted(probes, key=lambda entry: bool(entry.probe.triggers()))
+
+
 def due_at(probes: Sequence[ProbeEntry], step: int) -> list[ProbeEntry]:
-    """The probes whose schedule names this step; those that hold a trigger last, since it looks at the others."""
-    due = [entry for entry in probes if entry.schedule.due(step)]
-    return sorted(due, key=lambda entry: bool(entry.probe.triggers()))
+    """The probes whose schedule names this step."""
+    return [entry for entry in probes if entry.schedule.due(step)]
 
 
 def joint_requests(entries: Sequence[ProbeEntry], context: Context) -> dict[str, EigenpairRequest]:

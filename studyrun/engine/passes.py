@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -39,29 +39,31 @@ def training_pass(problem: Problem, split: Split, forward: Callable[[Tensor], Te
 
     The mean over all examples is the sum over chunks of each chunk's sum / n, so that unequal chunks weigh right.
     """
-    parameters = tuple(problem.named_tensors.values())
-    losses, correct, total = [], [], None
-    forward = forward or problem.model
+    passes, total = [], None
     for piece in _pieces(problem, split):
-        outputs = forward(piece.inputs)
-        each = problem.loss.per_example(outputs, piece.targets)
-        gradient = torch.autograd.grad(each.sum() / len(split), parameters, materialize_grads=True)
+        passes.append(taken := _differentiated(problem, piece, forward, of=len(split)))
+        gradient = taken.gradient
         total = gradient if total is None else tuple(a.add_(b) for a, b in zip(total, gradient, strict=True))
-        losses.append(each.detach())
-        correct.append(problem.loss.correct(outputs.detach(), piece.targets))
     assert total is not None, "a data set without examples is refused when it is loaded"
-    return Pass(_joined(losses), _joined_or_none(correct), total)
+    return Pass(_joined([each.losses for each in passes]), _joined_or_none([each.correct for each in passes]), total)
 
 
 def differentiable_pass(problem: Problem, split: Split, forward: Callable[[Tensor], Tensor] | None = None) -> Pass:
     """The same as `training_pass` over a split of one chunk, with a gradient that can be differentiated again."""
-    parameters = tuple(problem.named_tensors.values())
     with twice_differentiable():
-        outputs = (forward or problem.model)(split.inputs)
-        each = problem.loss.per_example(outputs, split.targets)
-        graph = torch.autograd.grad(each.sum() / len(split), parameters, create_graph=True, materialize_grads=True)
-    correct = problem.loss.correct(outputs.detach(), split.targets)
-    return Pass(each.detach(), correct, tuple(part.detach() for part in graph), graph)
+        taken = _differentiated(problem, split, forward, of=len(split), graph=True)
+    return replace(taken, gradient=tuple(part.detach() for part in taken.gradient), graph=taken.gradient)
+
+
+def _differentiated(
+    problem: Problem, split: Split, forward: Callable[[Tensor], Tensor] | None, *, of: int, graph: bool = False
+) -> Pass:
+    """One chunk, its loss divided by the number `of` all examples."""
+    outputs = (forward or problem.model)(split.inputs)
+    losses = problem.loss.per_example(outputs, split.targets)
+    parameters = tuple(problem.named_tensors.values())
+    gradient = torch.autograd.grad(losses.sum() / of, parameters, create_graph=graph, materialize_grads=True)
+    return Pass(losses.detach(), problem.loss.correct(outputs.detach(), split.targets), gradient)
 
 
 def _pieces(problem: Problem, split: Split) -> Iterator[Split]:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from studyrun.component import Context
 
 T = TypeVar("T")
-EXPLORATION = EigenpairRequest(1, 0.5).exploration  # of a solve that no probe announced
 
 
 class LiveSnapshot:
@@ -216,11 +215,11 @@ class LiveSnapshot:
         most: int | None = None,
     ) -> Eigenpairs:
         """The largest eigenpairs, from one solve that serves every probe due at this step."""
-        asked = EigenpairRequest(k, tolerance, 0.0, statistics, above, most)
+        asked = EigenpairRequest(k, tolerance, statistics=statistics, above=above, most=most)
         solved = self._eigenpairs.get(statistics)
         if solved is None or not solved[0].serves(asked):
             announced = self._requests.get(statistics)
-            request = announced.joint(asked) if announced else replace(asked, exploration=EXPLORATION)
+            request = replace(announced.joint(asked), exploration=announced.exploration) if announced else asked
             self._eigenpairs[statistics] = solved = (request, self._solve(request))
         return solved[1].first(asked.wanted(solved[1].values))
 

@@ -12,7 +12,7 @@ from studyrun.errors import ComponentError
 from studyrun.registry import Listing, Registry
 from studyrun.study.options import as_document, build, written
 from studyrun.study.schedule import Schedule
-from studyrun.study.tree import Block, Faults, Node, Scalar, Where, described, is_null, planted, suggestion
+from studyrun.study.tree import Block, Faults, Node, Scalar, Where, described, is_null, named, planted, suggestion
 from studyrun.trace.channel import check_name
 
 
@@ -91,7 +91,7 @@ class Workshop:
         for key, kind in Nested.kinds(contract).items():
             block = node.get(key)
             if block is not None and not is_null(block):
-                found[key] = self.build(kind, _with_use(block), (*where, key))
+                found[key] = self.build(kind, named(block), (*where, key))
         built = {key: one for key, one in found.items() if one is not None}
         return built if len(built) == len(found) else None
 
@@ -126,8 +126,3 @@ class Workshop:
         default = planted(dict(contract.default_schedule), node.origin)
         assert isinstance(default, Block)
         return build(Schedule, default, (*where, "default_schedule"), self.faults)
-
-
-def _with_use(node: Node) -> Node:
-    """A bare name as a block."""
-    return Block({"use": node}, {"use": node.origin}, node.origin) if isinstance(node, Scalar) else node

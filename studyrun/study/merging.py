@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, Where, described, is_null, suggestion
+from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, Where, described, is_null, named, suggestion
 
 PLACES: dict[Where, str] = {
     ("model",): "models",
@@ -31,7 +31,7 @@ def normalised(node: Node, at: Where = ()) -> Node:
     """The tree with bare names written as `{use: name}` and a bare seed as one for each purpose."""
     if isinstance(node, Scalar):
         if isinstance(node.value, str) and _is_component(at):
-            return Block({"use": node}, {"use": node.origin}, node.origin)
+            return named(node)
         if at == ("seed",) and isinstance(node.value, int) and not isinstance(node.value, bool):
             return Block(dict.fromkeys(PURPOSES, node), dict.fromkeys(PURPOSES, node.origin), node.origin)
         return node

@@ -100,6 +100,11 @@ def is_null(node: Node) -> bool:
     return isinstance(node, Scalar) and node.value is None
 
 
+def named(node: Node) -> Node:
+    """A component as a block, where it may be written as its bare name."""
+    return Block({"use": node}, {"use": node.origin}, node.origin) if isinstance(node, Scalar) else node
+
+
 def plain(node: Node) -> Any:
     """The node as plain data: dicts, lists and scalars."""
     if isinstance(node, Block):

@@ -74,6 +74,11 @@ class Ensemble:
             arm for arm in self.arms if any(True for run in self.runs for _ in _channels(run, arm, probe, channel))
         )
 
+    def channels(self, probe: str) -> set[str]:
+        """The channels that a probe recorded, in any run and arm."""
+        started = [one for arm in self.arms for one in self.started(arm)]
+        return {name for one in started if probe in one for name in one[probe]}
+
     def locate(self, component: str, *channels: str, label: str | None = None) -> str:
         """The label of the probe that recorded all these channels: `label`, or else the first one of `component`,
         or else the first of any component. Raises `TraceError` that says what was recorded.

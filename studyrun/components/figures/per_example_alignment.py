@@ -27,9 +27,7 @@ class PerExampleAlignment(Figure):
 
     def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
         probe = ensemble.locate("per_example_alignment", "cos2", "residual", label=self.probe)
-        recorded = {
-            name for arm in ensemble.arms for run in ensemble.started(arm) if probe in run for name in run[probe]
-        }
+        recorded = ensemble.channels(probe)
         for quantity in self.quantities:
             if quantity in recorded:
                 canvas.draw_channel(ensemble, probe, quantity, along=self.along)

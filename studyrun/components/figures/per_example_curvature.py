@@ -28,9 +28,7 @@ class PerExampleCurvature(Figure):
 
     def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
         probe = ensemble.locate("per_example_curvature", "slope", "curvature", label=self.probe)
-        recorded = {
-            name for arm in ensemble.arms for run in ensemble.started(arm) if probe in run for name in run[probe]
-        }
+        recorded = ensemble.channels(probe)
         for quantity in self.quantities:
             if quantity in recorded:
                 canvas.draw_channel(ensemble, probe, quantity, along=self.along)
