@@ -17,12 +17,14 @@ class GroupData(Probe):
     """Example images of each group and every member's distance to the centroid of its labelled class.
 
     ‖x_i − μ_{y_i}‖₂ in normalised input space, with the centroids the groups were made from, or the class means of the
-    training set where the groups name none. Groups of unequal size are padded with NaN. No cost worth naming.
+    training set where the groups name none. Where they name two, `along` is (x_i − m)·v/‖v‖ with v = μ_1 − μ_0 and m
+    their midpoint, so that the centroids stand at ∓‖v‖/2, and `across` the distance to that axis,
+    ‖x_i − m − along · v/‖v‖‖. Groups of unequal size are padded with NaN. No cost worth naming.
 
-    Source: Kwag et al. 2026, arXiv 2606.04212, Figures 1, 15 and 19.
+    Source: Kwag et al. 2026, arXiv 2606.04212, Figures 1, 15, 18 and 19.
     """
 
-    figures: ClassVar[tuple[str, ...]] = ("group_images", "group_distances")
+    figures: ClassVar[tuple[str, ...]] = ("group_images", "group_distances", "group_geometry")
     default_schedule: ClassVar[Mapping[str, Any]] = {"at": [0]}
 
     images: Annotated[int, Field(ge=0)] = 6
@@ -37,6 +39,15 @@ class GroupData(Probe):
             found.append(
                 Channel("distance", "distance to the centroid of its class", (group, member), "‖x − μ_y‖", nan=PADDING)
             )
+        if _axis(context) is not None:
+            member = Dimension.of_size("member", max(map(len, _members(context).values())))
+            words, centroid = "coordinate along the line through the two centroids", Dimension.of_size("centroid", 2)
+            found += [
+                Channel("along", f"{words}, from their midpoint", (group, member), "(x − m)·v/‖v‖", nan=PADDING),
+                Channel("across", "distance to the line through the two centroids", (group, member), nan=PADDING),
+                Channel("centroid_along", f"{words}, of the centroids", (centroid,), "∓‖v‖/2"),
+                Channel("member_class", "labelled class of the member; −1: none", (group, member), dtype="int64"),
+            ]
         if self._images(context):
             shape = context.data.example_shape
             axes = [
@@ -56,6 +67,8 @@ class GroupData(Probe):
         reading: dict[str, Tensor] = {}
         if context.data.classes:
             reading["distance"] = _padded([_distances(context, indices) for indices in _members(context).values()])
+        if (axis := _axis(context)) is not None:
+            reading |= _geometry(context, axis)
         if self._images(context):
             reading["image"], reading["label"] = self._pictures(context)
         return reading, carry
@@ -102,6 +115,29 @@ def _distances(context: Context, indices: Tensor) -> Tensor:
     apart = train.inputs[indices] - centroids[train.targets[indices]]
     distances: Tensor = torch.linalg.vector_norm(apart.double().flatten(1), dim=1)
     return distances
+
+
+def _axis(context: Context) -> tuple[Tensor, Tensor] | None:
+    """The midpoint of the two centroids and the vector between them, flat in float64; None without two of them."""
+    centroids = context.grouping.centroids if context.grouping is not None else None
+    if centroids is None or len(centroids) != 2 or context.data.train.targets.is_floating_point():
+        return None
+    first, second = centroids.double().flatten(1)
+    return (first + second) / 2, second - first
+
+
+def _geometry(context: Context, axis: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """Where the members lie: along the line through the centroids, and across it."""
+    (midpoint, v), train, members = axis, context.data.train, _members(context).values()
+    half, unit = v.norm() / 2, v / v.norm()
+    apart = [train.inputs[indices].double().flatten(1) - midpoint for indices in members]
+    along = [rows @ unit for rows in apart]
+    across = [
+        torch.linalg.vector_norm(rows - far[:, None] * unit, dim=1) for rows, far in zip(apart, along, strict=True)
+    ]
+    labels = _padded([train.targets[indices].double() for indices in members]).nan_to_num(nan=-1).long()
+    ends = torch.stack([-half, half])
+    return {"along": _padded(along), "across": _padded(across), "centroid_along": ends, "member_class": labels}
 
 
 def _padded(rows: list[Tensor]) -> Tensor:
