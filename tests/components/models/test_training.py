@@ -10,6 +10,8 @@ MODELS = {
     "resnet18, batch": "{use: resnet18, width: 2}",
     "resnet18, group": "{use: resnet18, width: 4, norm: group}",
     "resnet18, none": "{use: resnet18, width: 2, norm: none, zero_residual: true}",
+    "resnet_cifar, batch": "{use: resnet_cifar, depth: 8, width: 4, norm: batch}",
+    "resnet_cifar, none": "{use: resnet_cifar, depth: 8, width: 4}",
     "vit": "{use: vit, patch: 4, layers: 1, heads: 2, width: 8, mlp: 12}",
 }
 PROBES = """\
