@@ -132,6 +132,19 @@ class Data:
         """The shape of one input."""
         return tuple(self.train.inputs.shape[1:])
 
+    def centroid_distances(self, indices: Tensor, centroids: Tensor | None = None) -> Tensor:
+        """How far the training examples at `indices` lie from the centroid of their labelled class, float64.
+
+        ‖x_i − μ_{y_i}‖₂ with μ (classes, ...) as given, or else the class means of the training set.
+        """
+        import torch
+
+        inputs, labels = self.train.inputs, self.train.targets
+        if centroids is None:
+            centroids = torch.stack([inputs[labels == label].mean(0) for label in range(len(self.classes))])
+        apart = ((inputs[some] - centroids[labels[some]]).double().flatten(1) for some in torch.split(indices, 1024))
+        return torch.cat([torch.linalg.vector_norm(rows, dim=1) for rows in apart])
+
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
@@ -597,6 +610,18 @@ class Figure(Component):
         """Draw, and return the caption. Raises `NothingToDrawError` if the channels it needs were not recorded."""
 
 
+class ComparingFigure(Figure):
+    """A picture of all conditions of a sweep at once; of a lone run, of that one."""
+
+    @abstractmethod
+    def draw_all(self, ensembles: Sequence[Ensemble], canvas: Canvas) -> str:
+        """Draw, and return the caption; each ensemble holds the runs of one condition and has a name for it."""
+
+    def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
+        """Draw a lone condition."""
+        return self.draw_all((ensemble,), canvas)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A claim decided: does it hold (None: undecidable), its statistic, an interval, in words, over how many runs."""
@@ -639,6 +664,18 @@ class Claim(Component):
     @abstractmethod
     def decide(self, ensemble: Ensemble) -> Verdict:
         """Decide the claim over all runs of the ensemble."""
+
+
+class ComparingClaim(Claim):
+    """An assertion about the conditions of a sweep against one another."""
+
+    @abstractmethod
+    def decide_all(self, ensembles: Sequence[Ensemble]) -> Verdict:
+        """Decide the claim; each ensemble holds the runs of one condition and has a name for it."""
+
+    def decide(self, ensemble: Ensemble) -> Verdict:
+        """Decide the claim on a lone condition."""
+        return self.decide_all((ensemble,))
 
 
 @dataclass(frozen=True, slots=True)

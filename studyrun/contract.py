@@ -19,8 +19,8 @@ from studyrun.registry import BUILT_IN, Listing
 
 RESERVED = {
     "probes": ("use", "every", "at", "as"),
-    "figures": ("use", "as"),
-    "claims": ("use", "as"),
+    "figures": ("use", "as", "where"),
+    "claims": ("use", "as", "where"),
 }
 """Keys of a block in YAML that belong to the study, so that no option may have their name."""
 

@@ -13,6 +13,8 @@ from studyrun.component import (
     Canvas,
     Carry,
     Claim,
+    ComparingClaim,
+    ComparingFigure,
     Context,
     Data,
     Dataset,
@@ -43,6 +45,7 @@ from studyrun.trace.channel import Channel, Dimension, eigenpair_evidence, itera
 if TYPE_CHECKING:
     from studyrun import curvature
     from studyrun.initialisation import LayerInit
+    from studyrun.trace import correlation, edge
     from studyrun.trace.ensemble import Ensemble, for_run
     from studyrun.trace.reader import Arm, ChannelTrace, Run
     from studyrun.trace.series import Series, bootstrap_interval
@@ -57,13 +60,18 @@ _LATER = {
     "for_run": "studyrun.trace.ensemble",
     "bootstrap_interval": "studyrun.trace.series",
 }
+_MODULES = {
+    "curvature": "studyrun.curvature",
+    "correlation": "studyrun.trace.correlation",
+    "edge": "studyrun.trace.edge",
+}
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "curvature":
-        return import_module("studyrun.curvature")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -76,6 +84,8 @@ __all__ = [
     "Channel",
     "ChannelTrace",
     "Claim",
+    "ComparingClaim",
+    "ComparingFigure",
     "ComponentError",
     "Context",
     "Data",
@@ -110,7 +120,9 @@ __all__ = [
     "TriggerOption",
     "Verdict",
     "bootstrap_interval",
+    "correlation",
     "curvature",
+    "edge",
     "eigenpair_evidence",
     "field_validator",
     "for_run",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from studyrun.component import ComparingClaim, ComparingFigure
 from studyrun.errors import ComponentError
 from studyrun.registry import Registry, project_of
 
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One entry: the component's name, its label, its options. `asked` is false for what nobody wrote down."""
+    """One entry: the component's name, its label, its options, and for which conditions of a sweep it is meant.
+
+    `asked` is false for what nobody wrote down.
+    """
 
     use: str
     label: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
     asked: bool = True
 
 
@@ -28,14 +33,15 @@ def blocks(entries: Iterable[Any]) -> Iterator[Block]:
     """The entries of `figures:` or `claims:`; a label used twice gets a number."""
     used: set[str] = set()
     for entry in entries:
-        options = dict(entry) if isinstance(entry, Mapping) else {"use": str(entry)}
+        options: dict[str, Any] = dict(entry) if isinstance(entry, Mapping) else {"use": str(entry)}
         use = str(options.pop("use", ""))
         label = wanted = str(options.pop("as", None) or use)
         number = 2
         while label in used:
             label, number = f"{wanted}_{number}", number + 1
         used.add(label)
-        yield Block(use, label, options)
+        where = options.pop("where", None) or {}
+        yield Block(use, label, options, where)
 
 
 def registry_of(run: Run) -> Registry:
@@ -43,6 +49,14 @@ def registry_of(run: Run) -> Registry:
     if (run.path / "plugins").is_dir():
         return Registry(run.path)
     return Registry(project_of(run.path.resolve().parent))
+
+
+def compares(kind: str, block: Block, run: Run) -> bool:
+    """Whether the block names a component that is shown all conditions of a sweep at once."""
+    try:
+        return bool(block.use) and issubclass(_load(kind, block.use, run), ComparingFigure | ComparingClaim)
+    except ComponentError:
+        return False  # where it is built, that is said
 
 
 def build(kind: str, block: Block, run: Run) -> Component:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, cast
 
-from studyrun.component import Claim, Verdict
+from studyrun.component import Claim, ComparingClaim, Verdict
 from studyrun.errors import StudyrunError
-from studyrun.report.blocks import Block, blocks, build
+from studyrun.report.blocks import Block, blocks, build, compares
 from studyrun.report.record import state_of
 
 if TYPE_CHECKING:
@@ -41,22 +41,33 @@ class DecidedClaim:
         return WORDS[self.verdict.holds][1]
 
 
-def decide_all(ensemble: Ensemble) -> Iterator[DecidedClaim]:
-    """Decide every claim of the study; one that cannot be decided, for whatever reason, says so in its sentence."""
-    for block in blocks(ensemble.run.document.get("claims") or ()):
-        yield DecidedClaim(block.label, block.use, ensemble.name, _decide(block, ensemble))
+def decide_all(ensembles: Sequence[Ensemble]) -> Iterator[DecidedClaim]:
+    """Decide every claim of the study, in each condition that it is about, or over all of these where it compares them.
+
+    One that cannot be decided, for whatever reason, says so in its sentence.
+    """
+    for block in blocks(ensembles[0].run.document.get("claims") or ()):
+        about = [ensemble for ensemble in ensembles if ensemble.says(block.where)]
+        if not about:
+            reason = f"no run has {', '.join(f'{path} = {value}' for path, value in block.where.items())}"
+            yield DecidedClaim(block.label, block.use, "", _undecided(reason))
+        elif compares("claims", block, about[0].run):
+            yield DecidedClaim(block.label, block.use, "", _decide(block, about))
+        else:
+            yield from (DecidedClaim(block.label, block.use, one.name, _decide(block, [one])) for one in about)
 
 
-def _decide(block: Block, ensemble: Ensemble) -> Verdict:
+def _decide(block: Block, ensembles: Sequence[Ensemble]) -> Verdict:
     try:
-        verdict = cast(Claim, build("claims", block, ensemble.run)).decide(ensemble)
+        claim = cast(Claim, build("claims", block, ensembles[0].run))
+        verdict = claim.decide_all(ensembles) if isinstance(claim, ComparingClaim) else claim.decide(ensembles[0])
     except StudyrunError as error:
         return _undecided(str(error))
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the other claims are decided
         return _undecided(f"{type(error).__name__}: {error}")
     if not isinstance(verdict, Verdict):
         return _undecided(f"decide() returned {verdict!r}, which is no Verdict")
-    unfinished = sum(state_of(run) in UNFINISHED for run in ensemble.runs)
+    unfinished = sum(state_of(run) in UNFINISHED for ensemble in ensembles for run in ensemble.runs)
     return _provisional(verdict, unfinished) if unfinished and verdict.holds is not None else verdict
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from studyrun import __version__
 from studyrun.report.arms import arm_facts, fork_marks
-from studyrun.report.blocks import Block, registry_of
+from studyrun.report.blocks import Block, compares, registry_of
 from studyrun.report.claims import DecidedClaim, decide_all, summary
 from studyrun.report.comparison import draw_comparison, numeric_parameters
 from studyrun.report.cost import cost_of
 from studyrun.report.export import file_name
-from studyrun.report.figures import DrawnFigure, Skipped, draw, draw_with, planned
+from studyrun.report.figures import DrawnFigure, Skipped, draw, draw_across, draw_with, planned
 from studyrun.report.page import Page, Section
 from studyrun.report.record import note_on, state_of, warnings_of
 from studyrun.report.sources import Source, bibliography
@@ -42,6 +42,7 @@ def gather(opened: Run | Sweep, folder: Path) -> tuple[Page, Made]:
     """Decide every claim and draw every figure, into `folder`; return the page, and what it was made of."""
     ensembles = opened.ensembles() if isinstance(opened, Sweep) else (for_run(opened),)
     made = Made(folder, _palette(ensembles))
+    made.claims += decide_all(ensembles)
     sections = [_section(ensemble, made, alone=len(ensembles) == 1) for ensemble in ensembles]
     return _page(opened, ensembles, sections, made), made
 
@@ -62,15 +63,19 @@ def _palette(ensembles: Sequence[Ensemble]) -> Palette:
 
 
 def _section(ensemble: Ensemble, made: Made, *, alone: bool) -> Section:
-    """Decide the claims and draw the figures of one condition."""
-    made.claims += decide_all(ensemble)
+    """Draw the figures of one condition."""
     prefix = "" if alone else f"{ensemble.name}-"
-    drawn = _draw_all(planned(ensemble), ensemble, prefix, made)
+    blocks = [block for block in planned(ensemble) if ensemble.says(block.where)]
+    own = [block for block in blocks if alone or not compares("figures", block, ensemble.run)]
+    drawn = _draw_all(own, ensemble, prefix, made)
     return Section("Figures" if alone else ensemble.name, file_name(f"figures-{ensemble.name}"), drawn)
 
 
 def _draw_all(blocks: Sequence[Block], ensemble: Ensemble, prefix: str, made: Made) -> Sequence[DrawnFigure]:
-    results = [draw(block, ensemble, made.palette, made.folder, prefix) for block in blocks]
+    return _sorted_in([draw(block, ensemble, made.palette, made.folder, prefix) for block in blocks], made)
+
+
+def _sorted_in(results: Sequence[DrawnFigure | Skipped | None], made: Made) -> Sequence[DrawnFigure]:
     made.skipped += [result for result in results if isinstance(result, Skipped)]
     drawn = [result for result in results if isinstance(result, DrawnFigure)]
     made.figures += drawn
@@ -78,12 +83,22 @@ def _draw_all(blocks: Sequence[Block], ensemble: Ensemble, prefix: str, made: Ma
 
 
 def _comparisons(ensembles: Sequence[Ensemble], made: Made) -> Iterator[Section]:
-    """A section with one figure for each number that a sweep varies."""
+    """A section with the figures that compare conditions, and one for each number that a sweep varies."""
+    if len(ensembles) > 1:
+        yield from _asked_comparisons(ensembles, made)
     for parameter in numeric_parameters(ensembles):
         picture = partial(draw_comparison, ensembles, parameter)
         drawn = draw_with(picture, made.palette, made.folder, f"across-{parameter}", f"across {parameter}")
         made.figures.append(drawn)
         yield Section(f"Across {parameter}", file_name(f"across-{parameter}"), [drawn])
+
+
+def _asked_comparisons(ensembles: Sequence[Ensemble], made: Made) -> Iterator[Section]:
+    asked = [block for block in planned(ensembles[0]) if compares("figures", block, ensembles[0].run)]
+    results = [draw_across(block, ensembles, made.palette, made.folder) for block in asked]
+    drawn = _sorted_in(results, made)
+    if drawn:
+        yield Section("The conditions compared", file_name("conditions-compared"), drawn)
 
 
 def _page(opened: Run | Sweep, ensembles: Sequence[Ensemble], sections: Sequence[Section], made: Made) -> Page:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from studyrun.component import Figure
+from studyrun.component import ComparingFigure, Figure
 from studyrun.errors import NothingToDrawError, StudyrunError, TraceError
 from studyrun.report.blocks import Block, blocks, build
 from studyrun.report.canvas import ReportCanvas
@@ -78,6 +78,21 @@ def _defaults(ensemble: Ensemble) -> Iterator[Block]:
             label = probe.label if probe.label not in used else f"{probe.label}_channels"
             yield Block("", label, {"probe": probe.label}, asked=False)
             used.add(label)
+
+
+def draw_across(block: Block, ensembles: Sequence[Ensemble], palette: Palette, folder: Path) -> DrawnFigure | Skipped:
+    """Draw a figure that compares conditions, from those it is about."""
+    about = [ensemble for ensemble in ensembles if ensemble.says(block.where)]
+    if not about:
+        return Skipped(block.label, f"no run has {block.where}")
+
+    def picture(canvas: ReportCanvas) -> str:
+        return cast(ComparingFigure, build("figures", block, about[0].run)).draw_all(about, canvas)
+
+    try:
+        return draw_with(picture, palette, folder, block.label, block.label)
+    except (NothingToDrawError, TraceError) as error:
+        return Skipped(block.label, str(error))
 
 
 def draw(block: Block, ensemble: Ensemble, palette: Palette, folder: Path, prefix: str) -> DrawnFigure | Skipped | None:

@@ -11,8 +11,21 @@ from studyrun.contract import RESERVED
 from studyrun.errors import ComponentError
 from studyrun.registry import Listing, Registry
 from studyrun.study.options import as_document, build, written
+from studyrun.study.overrides import split
 from studyrun.study.schedule import Schedule
-from studyrun.study.tree import Block, Faults, Node, Scalar, Where, described, is_null, named, planted, suggestion
+from studyrun.study.tree import (
+    Block,
+    Faults,
+    Node,
+    Scalar,
+    Value,
+    Where,
+    described,
+    is_null,
+    named,
+    planted,
+    suggestion,
+)
 from studyrun.trace.channel import check_name
 
 
@@ -75,11 +88,15 @@ class Workshop:
         parts = {key: one.component for key, one in nested.items()}
         component = build(contract, node.without(*reserved), where, self.faults, reserved, parts)
         label = self._label(node, use, where) if "as" in reserved else use
+        conditions = self._conditions(node, where) if "where" in reserved else {}
         schedule = self._schedule(contract, node, where) if issubclass(contract, Probe) else None
         options = written(component, node, where, self.faults, parts) if component is not None else None
-        if component is None or options is None or label is None or (schedule is None and issubclass(contract, Probe)):
+        if component is None or options is None or label is None or conditions is None:
             return None
-        document = {"use": use, **({} if label == use else {"as": label}), **options}
+        if schedule is None and issubclass(contract, Probe):
+            return None
+        kept = {"as": None if label == use else label, "where": conditions}
+        document = {"use": use, **{key: value for key, value in kept.items() if value}, **options}
         document |= {key: one.document for key, one in nested.items()}
         if schedule is not None:
             document |= {key: value for key, value in as_document(schedule).items() if value is not None}
@@ -118,6 +135,19 @@ class Workshop:
         except ValueError as error:
             self.faults.add(given.origin, (*where, "as"), str(error))
             return None
+
+    def _conditions(self, node: Block, where: Where) -> dict[str, Value] | None:
+        """What the study has to say, by dotted path, for a figure to be drawn or a claim to be decided."""
+        given = node.get("where") or Block({}, {}, node.origin)
+        entries = given.entries if isinstance(given, Block) else {}
+        found = {path: one.value for path, one in entries.items() if isinstance(one, Scalar) and split(path)}
+        if not isinstance(given, Block) or len(found) < len(entries):
+            wanted = (
+                "dotted paths with the value that each has to have, such as {groups.direction: random}, would be right"
+            )
+            self.faults.add(given.origin, (*where, "where"), f"{described(given)} is wrong here; {wanted}")
+            return None
+        return found
 
     def _schedule(self, contract: type[Probe], node: Block, where: Where) -> Schedule | None:
         given = {key: node.entries[key] for key in ("every", "at") if key in node.entries}

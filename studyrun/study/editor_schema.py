@@ -23,6 +23,11 @@ from studyrun.study.schema import Checkpoints, Limits, Seeds, Settings
 from studyrun.study.sections import COMPONENTS, LISTS, REQUIRED
 
 Schema = dict[str, Any]
+CONDITIONS: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+    "description": "Only where the study has these values, by dotted path: {groups.direction: random}.",
+}
 LABEL: Schema = {
     "type": "string",
     "pattern": "^[A-Za-z][A-Za-z0-9_]*$",
@@ -131,6 +136,8 @@ def _component(listing: Listing, contract: type[Component], definitions: dict[st
     reserved = RESERVED.get(listing.kind, ())
     if "as" in reserved:
         schema["properties"]["as"] = LABEL
+    if "where" in reserved:
+        schema["properties"]["where"] = CONDITIONS
     if "every" in reserved:
         schema["properties"] |= _options(Schedule, "schedule", definitions)["properties"]
     return schema

@@ -150,8 +150,10 @@ def _index(node: Items, at: Where, name: str) -> int | None:
 
 
 def _holds_dotted_keys(at: Where) -> bool:
-    """Whether keys at this place are dotted paths themselves: a branch's `set`, the sweep and its `zip`."""
-    return at in (("sweep",), ("sweep", "zip")) or (len(at) == 3 and at[0] == "branches" and at[2] == "set")
+    """Whether keys here are dotted paths themselves: the sweep, its `zip`, a branch's `set`, a claim's `where`."""
+    if len(at) == 3:
+        return (at[0], at[2]) in (("branches", "set"), ("figures", "where"), ("claims", "where"))
+    return at in (("sweep",), ("sweep", "zip"))
 
 
 def _is_component(at: Where) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from studyrun.errors import TraceError
 from studyrun.trace.channel_trace import axis_label
-from studyrun.trace.series import Series, interpolate, on_common_grid
+from studyrun.trace.series import Average, Series, interpolate, on_common_grid
 
 if TYPE_CHECKING:
     from studyrun.trace.arm import Arm, Crossing
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from studyrun.trace.reader import Run
 
 Along = Literal["time", "step"]
-_X_LABELS = {"time": "effective time Σ η", "step": "training step"}
+Until = Literal["end", "edge"]
+X_LABELS = {"time": "effective time Σ η", "step": "training step"}
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -39,6 +40,10 @@ class Ensemble:
     def title(self) -> str:
         """The study's title."""
         return self.run.title
+
+    def says(self, where: Mapping[str, Any]) -> bool:
+        """Whether the study of these runs has the values of `where`, by dotted path; a component's is its name."""
+        return all(_value(self.run.document, path.split(".")) == wanted for path, wanted in where.items())
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -112,7 +117,7 @@ class Ensemble:
         curves = [(np.asarray(getattr(one, along), dtype=float), _numbers(one, select)) for _, one in recorded]
         x, values = on_common_grid(curves, f"{arm}/{probe}/{channel}")
         first = recorded[0][1]
-        return Series(x, values, _X_LABELS[along], first.label, first.units)
+        return Series(x, values, X_LABELS[along], first.label, first.units)
 
     def difference(
         self, arm: str, reference: str, probe: str, channel: str, *, select: Mapping[str, Any] = _NOTHING
@@ -128,7 +133,45 @@ class Ensemble:
         x, values = on_common_grid(curves, f"{arm} − {reference} of {probe}/{channel}")
         first = pairs[0][0]
         label = axis_label(f"Δ {first.long_name}, {arm} − {reference}", "", first.units)
-        return Series(x, values, _X_LABELS["time"], label, first.units)
+        return Series(x, values, X_LABELS["time"], label, first.units)
+
+    def gain(
+        self,
+        arm: str,
+        probe: str,
+        channel: str,
+        *,
+        reference: str | None = None,
+        select: Mapping[str, Any] = _NOTHING,
+        at: Sequence[float] | None = None,
+        window: tuple[float, float] = (0.0, 1.0),
+        average: Average = "mean",
+        until: Until = "end",
+    ) -> np.ndarray:
+        """`difference` of a branch and its parent (or `reference`) as one number a run, (r, 1): its average over a
+        window, in fractions of the time from the fork on; or its values at fractions `at` of that time, (r, len(at)).
+
+        Time counts to where the shorter arm ends or, with `until` edge, to where `arm` meets its own threshold if it
+        does. Each run has its own fork. Of the trunk, it is the channel itself from its first row on. A run that lacks
+        the channel or an arm is NaN.
+        """
+        against = reference or self.parents[arm]
+        places = 1 if at is None else len(at)
+        numbers = np.full((len(self.runs), places), np.nan)
+        for row, run in enumerate(self.runs):
+            lone = Ensemble((run,))
+            names = [arm] if against is None else [arm, against]
+            if all(name in lone.recording(probe, channel) for name in names):
+                if against is None:
+                    series = lone.series(arm, probe, channel, select=select)
+                else:
+                    series = lone.difference(arm, against, probe, channel, select=select)
+                crossing = run[arm].crossing() if until == "edge" else None
+                first = float(series.x[0])
+                length = (min(crossing.time, float(series.x[-1])) if crossing else float(series.x[-1])) - first
+                start, end = (0.0, 1.0) if at is not None else window
+                numbers[row] = series.over(first + start * length, first + end * length, at, average)[0]
+        return numbers
 
     def _recorded(self, arm: str, probe: str, channel: str) -> list[tuple[Run, ChannelTrace]]:
         found = [(run, one) for run in self.runs for one in _channels(run, arm, probe, channel)]
@@ -160,6 +203,12 @@ def by_condition(runs: Sequence[Run]) -> tuple[Ensemble, ...]:
     for run in runs:
         together.setdefault(_condition_name(run), []).append(run)
     return tuple(Ensemble(tuple(group), name, _condition(group[0])) for name, group in together.items())
+
+
+def _value(document: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document["use"] if isinstance(document, Mapping) and "use" in document else document
 
 
 def _condition(run: Run) -> dict[str, Any]:

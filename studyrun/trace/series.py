@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from studyrun.errors import TraceError
 
+Average = Literal["mean", "median"]
 _RESAMPLES = 10_000
 
 
@@ -74,9 +76,15 @@ class Series:
             sums = np.add.reduceat(padded, np.stack([first, last], axis=1).ravel(), axis=1)[:, ::2]
         return replace(self, values=sums / (last - first))
 
-    def over(self, start: float, end: float, at: Sequence[float] | None = None) -> np.ndarray:
-        """What each run is from `start` to `end`: its mean, weighted by x, (r, 1); or its values at fractions `at` of
-        the way, (r, len(at)). NaN for a run that has NaN there, or where the grid does not reach.
+    def over(
+        self,
+        start: float,
+        end: float,
+        at: Sequence[float] | None = None,
+        average: Average = "mean",
+    ) -> np.ndarray:
+        """What each run is from `start` to `end`: its mean or median, weighted by x, (r, 1); or its values at fractions
+        `at` of the way, (r, len(at)). NaN for a run that has NaN there, or where the grid does not reach.
         """
         inside = self.x[(self.x > start) & (self.x < end)]
         places = np.array([start, *inside, end]) if at is None else start + np.asarray(at, dtype=float) * (end - start)
@@ -87,12 +95,24 @@ class Series:
         found = np.stack([interpolate(places, self.x, row) for row in self.values])
         if at is not None or start == end:
             return found[:, : None if at is not None else 1]
-        return np.asarray(((found[:, 1:] + found[:, :-1]) / 2 * np.diff(places)).sum(axis=1) / (end - start))[:, None]
+        widths = np.diff(places) / 2
+        shares = (np.append(widths, 0) + np.append(0, widths)) / (end - start)
+        if average == "median":
+            return np.array([[_weighted_median(row, shares)] for row in found])
+        return np.asarray((found * shares).sum(axis=1))[:, None]
 
     def at(self, x: ArrayLike) -> np.ndarray:
         """The medians at any places, by linear interpolation; NaN outside the grid."""
         places = np.asarray(x, dtype=float)
         return interpolate(places.ravel(), self.x, self.median).reshape(places.shape)
+
+
+def _weighted_median(values: np.ndarray, shares: np.ndarray) -> float:
+    """The value at which half of the shares, which sum to one, lie below; NaN if any value is."""
+    order = np.argsort(values)  # NaN last
+    if np.isnan(values).any():
+        return float("nan")
+    return float(values[order][np.searchsorted(np.cumsum(shares[order]), 0.5 - 1e-12)])
 
 
 def interpolate(x: np.ndarray, grid: np.ndarray, values: np.ndarray) -> np.ndarray:

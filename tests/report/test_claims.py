@@ -57,7 +57,7 @@ def test_a_claim_that_breaks_is_undecided_and_says_why(run_folder):
     folder = run_folder(study={"claims": claims})
     (folder / "plugins" / "claims").mkdir(parents=True)
     (folder / "plugins" / "claims" / "breaks.py").write_text(BREAKS)
-    raised, odd, unknown, fine = decide_all(for_run(open_run(folder)))
+    raised, odd, unknown, fine = decide_all([for_run(open_run(folder))])
     assert raised.verdict.sentence == "cannot be decided: ZeroDivisionError: division by zero"
     assert odd.verdict.sentence == "cannot be decided: decide() returned 3, which is no Verdict"
     assert "did you mean 'breaks'?" in unknown.verdict.sentence

@@ -216,3 +216,40 @@ def test_locate_goes_by_component_then_by_channels_then_by_label(synthetic):
     assert synthetic.locate("loss", label="alignment") == "alignment"
     with pytest.raises(TraceError, match=r"no probe 'loss' recorded cos2 \(recorded: loss: train, test, "):
         synthetic.locate("loss", "cos2", label="loss")
+
+
+def test_gain_is_the_average_of_each_runs_own_difference_up_to_its_own_threshold(tmp_path):
+    """Σ gap over t* to t**, of runs whose forks differ; a run without the branch is NaN."""
+    laws = make_sweep(tmp_path / "sweep", (0, 1), steps=340)
+    (both,) = open_run(tmp_path / "sweep").ensembles()
+    make_run(tmp_path / "lone", branches=False, steps=200)
+    ensemble = Ensemble((*both.runs, open_run(tmp_path / "lone")))
+    select = {"group": "input_outlier"}
+    found = ensemble.gain("exit", "loss", "by_group", select=select, until="edge")
+    for row, (run, law) in enumerate(zip(both.runs, laws, strict=True)):
+        time = np.linspace(law.fork_time(), run["exit"].crossing().time, 20_001)
+        truth = np.mean([law.gap("input_outlier", moment, 0.01) for moment in time])
+        assert found[row, 0] == pytest.approx(truth, abs=1e-4)  # the parent is read off between its rows
+    assert np.isnan(found[2, 0])
+    whole = ensemble.gain("exit", "loss", "by_group", select=select)
+    assert (whole[:2] > found[:2]).all()  # the gap grows
+    late = ensemble.gain("exit", "loss", "by_group", select=select, window=(0.5, 1.0), average="median")
+    end = ensemble.gain("exit", "loss", "by_group", select=select, at=(0.75, 1.0))
+    assert late[:2, 0] == pytest.approx(end[:2, 0], rel=0.01)  # of a gap that only grows, the median is its middle
+
+
+def test_gain_of_the_trunk_is_the_channel_itself(tmp_path):
+    make_run(tmp_path / "run", steps=340)
+    ensemble = for_run(open_run(tmp_path / "run"))
+    channel = ensemble.channel("baseline", "loss", "train")
+    mean = np.trapezoid(channel.values, channel.time) / channel.time[-1]
+    assert ensemble.gain("baseline", "loss", "train") == pytest.approx(mean)
+
+
+def test_says_compares_the_resolved_study_by_dotted_path(tmp_path):
+    make_run(tmp_path / "run", steps=340)
+    ensemble = for_run(open_run(tmp_path / "run"))
+    assert ensemble.says({})
+    assert ensemble.says({"optimizer.lr": 0.02, "model": "mlp", "model.activation": "relu"})
+    assert not ensemble.says({"optimizer.lr": 0.01})
+    assert not ensemble.says({"optimizer.lr.far.down": 0.02})

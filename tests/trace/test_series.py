@@ -144,3 +144,19 @@ def test_a_running_mean_is_the_mean_of_its_window_and_a_nan_spoils_no_other():
         window = abs(x - x[place]) <= half
         np.testing.assert_allclose(smooth[0, place], values[0, window].mean(), rtol=1e-12)
         assert np.isnan(smooth[1, place]) == window[30]
+
+
+def test_the_median_over_a_stretch_weighs_by_x_and_is_deaf_to_a_spike():
+    x = np.array([0.0, 1.0, 2.0, 3.0, 7.0])
+    series = Series(x, np.array([[1.0, 1.0, 1e6, 2.0, 2.0]]), "x", "y", "")
+    # shares by trapezoid weights: 1/2, 1, 1, 5/2, 2 of 7; the upper half begins within the 2s
+    assert series.over(0, 7, average="median") == [[2.0]]
+    assert series.over(0, 2, average="median") == [[1.0]]
+    assert series.over(0, 7)[0, 0] > 1e5
+
+
+def test_the_median_of_a_run_with_a_nan_is_nan():
+    series = Series(np.array([0.0, 1.0, 2.0]), np.array([[1.0, np.nan, 1.0], [1.0, 2.0, 3.0]]), "x", "y", "")
+    found = series.over(0, 2, average="median")
+    assert np.isnan(found[0, 0])
+    assert found[1, 0] == 2.0

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-import numpy as np
-
-from studyrun.plugin import Claim, Ensemble, Field, Verdict, for_run
+from studyrun.plugin import Claim, Ensemble, Field, Verdict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -15,10 +13,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Sign(Claim):
     """The difference between an arm and the arm it forked from has one sign, at equal effective time.
 
-    Δ(τ) = channel(arm, τ) − channel(reference, τ) from the fork to where the shorter arm ends. Either its mean over a
-    window of that stretch, or its value at each of some fractions of it, has to be positive (or negative). Over several
-    runs the bootstrap interval of the median has to exclude zero; one run is said to be one run. Of several fractions
-    the statistic is the one that speaks least for the claim.
+    Δ(τ) = channel(arm, τ) − channel(reference, τ) from the fork to where the shorter arm ends, or to where the arm
+    meets its own threshold. Either its average over a window of that stretch, or its value at each of some fractions of
+    it, has to be positive (or negative). At the edge of stability losses spike; the median over time is deaf to spikes
+    where the mean is decided by them. Over several runs the bootstrap interval of the median has to exclude zero; one
+    run is said to be one run. Of several fractions the statistic is the one that speaks least for the claim.
     """
 
     channel: str
@@ -34,32 +33,42 @@ class Sign(Claim):
     select: Mapping[str, str | int] = {}
     """A label along each dimension of the channel, such as {group: inlier}."""
     at: Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
-    """Fractions of the time after the fork at which the sign has to hold; null takes the mean over the window."""
+    """Fractions of the time after the fork at which the sign has to hold; null takes the average over the window."""
     window: tuple[Share, Share] = (0.0, 1.0)
-    """From where to where, as fractions of the time after the fork, the mean is taken."""
+    """From where to where, as fractions of the time after the fork, the average is taken."""
+    average: Literal["mean", "median"] = "mean"
+    """Which average over time."""
+    until: Literal["end", "edge"] = "end"
+    """To where the time after the fork counts: the end, or t**, where the arm meets its own threshold, if it does."""
 
     def decide(self, ensemble: Ensemble) -> Verdict:
         reference = self.reference or ensemble.parents.get(self.arm)
         if not ensemble.started(self.arm) or reference is None:
             return Verdict(None, None, None, f"cannot be decided: no run has a branch {self.arm!r} that started", 0)
         probe = ensemble.locate("", self.channel, label=self.probe)
-        runs = [run for run in ensemble.runs if all(arm in run and probe in run[arm] for arm in (self.arm, reference))]
-        numbers = [self._numbers(for_run(run), reference, probe) for run in runs]
+        numbers = ensemble.gain(
+            self.arm,
+            probe,
+            self.channel,
+            reference=reference,
+            select=self.select,
+            at=self.at,
+            window=self.window,
+            average=self.average,
+            until=self.until,
+        )
         labels = ", ".join(map(str, self.select.values()))
         what = f"{self.channel}{f' of {labels}' if labels else ''}, {self.arm} − {reference}"
-        return Verdict.on_sign(numbers, what, self._places(), positive=self.sign == "positive")
-
-    def _numbers(self, ensemble: Ensemble, reference: str, probe: str) -> np.ndarray:
-        """The difference in one run, at each of the fractions or on average."""
-        series = ensemble.difference(self.arm, reference, probe, self.channel, select=self.select)
-        first, length = float(series.x[0]), float(series.x[-1] - series.x[0])
-        start, end = (0.0, 1.0) if self.at else self.window
-        return np.asarray(series.over(first + start * length, first + end * length, self.at)[0])
+        return Verdict.on_sign(list(numbers), what, self._places(), positive=self.sign == "positive")
 
     def _places(self) -> list[str]:
+        stretch = "after the fork" if self.until == "end" else f"from the fork to where {self.arm} meets its threshold"
         if self.at is not None:
             shares = [f"at {share:.0%}" for share in self.at]
-            return [*shares[:-1], f"{shares[-1]} of the time after the fork"]
+            return [*shares[:-1], f"{shares[-1]} of the time {stretch}"]
         start, end = self.window
-        whole = (start, end) == (0, 1)
-        return ["on average " + ("after the fork" if whole else f"from {start:.0%} to {end:.0%} of the time after it")]
+        average = "on average" if self.average == "mean" else "in the median over time"
+        if (start, end) == (0, 1):
+            return [f"{average} {stretch}"]
+        part = "it" if self.until == "end" else "the fork, counted to where the arm meets its threshold"
+        return [f"{average} from {start:.0%} to {end:.0%} of the time after {part}"]

@@ -1,0 +1,90 @@
+"""A branch gains more in one condition of a sweep than in another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from studyrun.plugin import ComparingClaim, Ensemble, Field, Run, Verdict
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Where = Annotated[Mapping[str, str | int | float | bool | None], Field(min_length=1)]
+
+
+class Contrast(ComparingClaim):
+    """What a branch gains or loses against its parent differs between two conditions of a sweep, paired by seed.
+
+    With Δ the difference between the arm and the arm it forked from, as in `sign`, or of the trunk the channel itself:
+    Δ(greater) − Δ(than), seed by seed, has to be positive. Over several pairs of runs the bootstrap interval of the
+    median has to exclude zero; one pair is said to be one. Runs whose seed is not in both conditions do not count.
+    """
+
+    channel: str
+    """The channel, such as by_group."""
+    arm: str
+    """The arm, such as exit; of baseline, the channel itself is taken."""
+    greater: Where
+    """The condition whose Δ is claimed to be larger, by dotted path: {groups.direction: coherent}."""
+    than: Where
+    """The condition that it is held against."""
+    probe: str | None = None
+    """The label of the probe; null takes the first one that recorded the channel."""
+    select: Mapping[str, str | int] = {}
+    """A label along each dimension of the channel, such as {group: input_outlier}."""
+    window: tuple[Share, Share] = (0.0, 1.0)
+    """From where to where, as fractions of the time after the fork, the average is taken."""
+    average: Literal["mean", "median"] = "mean"
+    """Which average over time."""
+    until: Literal["end", "edge"] = "end"
+    """To where the time after the fork counts: the end, or where the arm meets its own threshold, if it does."""
+
+    def decide_all(self, ensembles: Sequence[Ensemble]) -> Verdict:
+        sides = [self._by_seed(ensembles, where) for where in (self.greater, self.than)]
+        for where, found in zip((self.greater, self.than), sides, strict=True):
+            if not found:
+                reason = f"no run with {_words(where)} has {self.channel} in {self.arm}"
+                return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
+        seeds = [seed for seed in sides[0] if seed in sides[1]]
+        if not seeds:
+            reason = f"no seed was run both with {_words(self.greater)} and with {_words(self.than)}"
+            return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
+        numbers = [sides[0][seed] - sides[1][seed] for seed in seeds]
+        labels = f" of {', '.join(map(str, self.select.values()))}" if self.select else ""
+        what = f"{self.channel}{labels} in {self.arm}, {_words(self.greater)} − {_words(self.than)}"
+        return Verdict.on_sign(numbers, what, [self._place()])
+
+    def _by_seed(self, ensembles: Sequence[Ensemble], where: Where) -> dict[str, np.ndarray]:
+        """The gain of each run of a condition, by its seeds."""
+        found: dict[str, np.ndarray] = {}
+        for ensemble in ensembles:
+            if ensemble.says(where) and self.arm in ensemble.arms:
+                probe = ensemble.locate("", self.channel, label=self.probe)
+                gains = ensemble.gain(
+                    self.arm,
+                    probe,
+                    self.channel,
+                    select=self.select,
+                    window=self.window,
+                    average=self.average,
+                    until=self.until,
+                )
+                pairs = zip(ensemble.runs, gains, strict=True)
+                found |= {_seeds(run): gain for run, gain in pairs if not np.isnan(gain).any()}
+        return found
+
+    def _place(self) -> str:
+        start, end = self.window
+        average = "on average" if self.average == "mean" else "in the median over time"
+        stretch = "" if self.until == "end" else f", counted to where {self.arm} meets its threshold"
+        return f"{average} from {start:.0%} to {end:.0%} of its time{stretch}"
+
+
+def _seeds(run: Run) -> str:
+    seeds: Any = run.document.get("seed")
+    return str(seeds)
+
+
+def _words(where: Where) -> str:
+    return " and ".join(f"{path} = {value}" for path, value in where.items())

@@ -1,0 +1,82 @@
+"""Alignment, curvature influence and what the edge of stability gave, condition beside condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from studyrun.plugin import Canvas, ComparingFigure, Ensemble, Field, NothingToDrawError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Quantity = Literal["cos2", "influence", "gradient_norm", "delta_loss"]
+TITLES: dict[str, str] = {"cos2": "cos²θ", "influence": "C", "gradient_norm": "‖∇ℓ‖", "delta_loss": "Δℓ"}
+
+
+class Selectivity(ComparingFigure):
+    """For each condition a row: alignment cos²θ_k, influence C_k, and Δℓ_k of a branch against its parent.
+
+    The studies of a pair (coherent against random displacement, squared error against cross-entropy) then stand one
+    below the other, panels of a column on one scale where it is logarithmic. Trunk solid, branch dashed. Draws cos2,
+    influence and gradient_norm (step, group) of a `group_alignment` probe and by_group(step, group) of a `loss` probe.
+
+    Source: Kwag et al. 2026, arXiv 2606.04212, Figures 6, 7 and 11 to 14.
+    """
+
+    quantities: Annotated[tuple[Quantity, ...], Field(min_length=1)] = ("cos2", "influence", "delta_loss")
+    """Which columns to draw, from left to right."""
+    arm: str = "exit"
+    """The branch."""
+    smooth: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Lines are running means over this share of the time shown; 0: as recorded."""
+    scale: Literal["log", "linear"] = "log"
+    """The y axes of influence and gradient norm."""
+    delta_scale: Literal["linear", "symlog"] = "symlog"
+    """The y axis of Δℓ; symlog shows small late differences beside large early ones."""
+
+    def draw_all(self, ensembles: Sequence[Ensemble], canvas: Canvas) -> str:
+        if not any(ensemble.started(self.arm) for ensemble in ensembles):
+            raise NothingToDrawError(f"no run has a branch {self.arm!r} that started")
+        columns = len(self.quantities)
+        panels = canvas.axes(len(ensembles), columns, share_x=False, height=2.3)
+        captions = []
+        for row, ensemble in enumerate(ensembles):
+            mine = panels[row * columns : (row + 1) * columns]
+            for panel, quantity in zip(mine, self.quantities, strict=True):
+                self._draw(ensemble, canvas, panel, quantity)
+            title = f"{ensemble.name}: {TITLES[self.quantities[0]]}" if ensemble.name else TITLES[self.quantities[0]]
+            for panel, quantity in zip(mine, self.quantities, strict=True):
+                panel.set_title(title if quantity == self.quantities[0] else TITLES[quantity], fontsize=8.5)
+            marks = canvas.mark_forks([panel for panel in mine if panel.has_data()], ensemble)
+            captions.append(f"{ensemble.name}: {marks}" if ensemble.name else marks)
+        for column, quantity in enumerate(self.quantities):
+            drawn = [panel for panel in panels[column::columns] if panel.has_data()]
+            if quantity in ("influence", "gradient_norm") and drawn:
+                canvas.share_y(drawn, self.scale)
+        text = f"A row for each condition. Δℓ is {self.arm} − its parent: above zero the parent is ahead."
+        return f"{text} {' '.join(captions)}"
+
+    def _draw(self, ensemble: Ensemble, canvas: Canvas, panel: Axes, quantity: Quantity) -> None:
+        if quantity == "delta_loss":
+            self._draw_delta(ensemble, canvas, panel)
+            return
+        probe = ensemble.locate("group_alignment", quantity)
+        for arm in ensemble.recording(probe, quantity):
+            if arm in (self.arm, ensemble.parents.get(self.arm), None):
+                for group in ensemble.channel(arm, probe, quantity).labels["group"]:
+                    series = ensemble.series(arm, probe, quantity, select={"group": group})
+                    color, name = canvas.color(str(group)), str(group)
+                    canvas.line(panel, series, label=name, color=color, arm=arm, smooth=self.smooth)
+
+    def _draw_delta(self, ensemble: Ensemble, canvas: Canvas, panel: Axes) -> None:
+        reference = ensemble.parents.get(self.arm)
+        if reference is None or not ensemble.started(self.arm):
+            return
+        probe = ensemble.locate("loss", "by_group")
+        for group in ensemble.channel(self.arm, probe, "by_group").labels["group"]:
+            series = ensemble.difference(self.arm, reference, probe, "by_group", select={"group": group})
+            canvas.line(panel, series, label=str(group), color=canvas.color(str(group)), smooth=self.smooth)
+        panel.axhline(0, color="#1a1a1a", linewidth=0.8)
+        if self.delta_scale == "symlog":
+            panel.set_yscale("symlog", linthresh=0.01)

@@ -1,0 +1,67 @@
+"""Condition beside condition, read back from the canvas against the synthetic runs' closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles.synthetic_run import GROUPS, Law, make_run, make_sweep
+
+from studyrun.errors import NothingToDrawError
+from studyrun.registry import Registry
+from studyrun.report.canvas import ReportCanvas
+from studyrun.report.style import Palette, house_style
+from studyrun.trace.ensemble import for_run
+from studyrun.trace.reader import open_run
+
+
+@pytest.fixture(scope="module")
+def conditions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("selectivity") / "sweep"
+    make_sweep(folder, (0,), learning_rates=(0.02, 0.025), steps=340)
+    return open_run(folder).ensembles()
+
+
+def drawn(ensembles, **options):
+    figure = Registry().load("figures", "selectivity").model_validate(options)
+    with house_style():
+        canvas = ReportCanvas(Palette(("baseline", "exit"), GROUPS))
+        caption = figure.draw_all(ensembles, canvas)
+        canvas.finish()
+    return canvas, caption
+
+
+def lines_of(canvas, place):
+    panel = canvas.figure.axes[place]
+    return {(line.label, line.arm): line.series for line in canvas.lines if line.axes is panel}
+
+
+def test_each_condition_has_a_row_of_its_own_numbers(conditions):
+    canvas, caption = drawn(conditions, smooth=0)
+    assert len([panel for panel in canvas.figure.axes if panel.has_data()]) == 6
+    for row, lr in enumerate((0.02, 0.025)):
+        law = Law(0, lr)
+        cosines, gaps = lines_of(canvas, 3 * row), lines_of(canvas, 3 * row + 2)
+        series = cosines["input_outlier", "baseline"]
+        np.testing.assert_allclose(series.median, [law.alignment("input_outlier", t) for t in series.x], rtol=1e-6)
+        series = gaps["inlier", ""]
+        np.testing.assert_allclose(series.median, [law.gap("inlier", t, lr / 2) for t in series.x], atol=2e-5)
+    assert "optimizer.lr=0.02: t*" in caption
+    assert "optimizer.lr=0.025: t*" in caption
+
+
+def test_columns_are_those_asked_for_and_influence_shares_a_scale(conditions):
+    canvas, _ = drawn(conditions, quantities=["influence", "delta_loss"])
+    upper, _, lower, _ = canvas.figure.axes[:4]
+    assert upper.get_yscale() == lower.get_yscale() == "log"
+    assert upper.get_ylim() == lower.get_ylim()
+
+
+def test_of_a_lone_run_there_is_one_row(conditions):
+    canvas, _ = drawn(conditions[:1])
+    assert len([panel for panel in canvas.figure.axes if panel.has_data()]) == 3
+
+
+def test_without_a_branch_there_is_nothing_to_compare(tmp_path):
+    make_run(tmp_path / "lone", branches=False, steps=200)
+    with pytest.raises(NothingToDrawError, match="no run has a branch 'exit'"):
+        drawn([for_run(open_run(tmp_path / "lone"))])
