@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -41,7 +41,11 @@ class GroupGeometry(Figure):
             for number in (0, 1):
                 mine = label[place] == number
                 shown = self._some(np.flatnonzero(mine))
-                style = {"marker": MARKERS[number], "color": canvas.color(group), "label": "" if number else group}
+                style: dict[str, Any] = {
+                    "marker": MARKERS[number],
+                    "color": canvas.color(group),
+                    "label": "" if number else group,
+                }
                 panel.scatter(along[place, shown], across[place, shown], s=15, alpha=0.6, linewidths=0, **style)
         self._centroids(panel, runs, probe)
         panel.set_xlabel(runs[0][probe]["along"].label)
