@@ -44,7 +44,7 @@ class GroupGeometry(Figure):
                 style: dict[str, Any] = {
                     "marker": MARKERS[number],
                     "color": canvas.color(group),
-                    "label": "" if number else group,
+                    "label": group,
                 }
                 panel.scatter(along[place, shown], across[place, shown], s=15, alpha=0.6, linewidths=0, **style)
         self._centroids(panel, runs, probe)
@@ -59,7 +59,8 @@ class GroupGeometry(Figure):
 
     def _some(self, places: np.ndarray) -> np.ndarray:
         """At most `points` of them, evenly spread."""
-        return places[np.linspace(0, len(places) - 1, min(len(places), self.points)).astype(int)]
+        chosen = np.linspace(0, len(places) - 1, min(len(places), self.points)).astype(int)
+        return np.asarray(places[chosen])
 
     def _centroids(self, panel: Axes, runs: list[Arm], probe: str) -> None:
         """A cross for each centroid, of several runs at the median."""

@@ -74,8 +74,8 @@ class SingleMode(Figure):
         panel.set_yscale("log")
         arms = list(dict.fromkeys(pairs.arm for pairs in drawn))
         for pairs in drawn:
-            marker, label = MARKERS[arms.index(pairs.arm) % len(MARKERS)], "" if pairs.arm != arms[0] else pairs.group
-            style: dict[str, Any] = {"marker": marker, "color": canvas.color(pairs.group), "label": label}
+            marker = MARKERS[arms.index(pairs.arm) % len(MARKERS)]
+            style: dict[str, Any] = {"marker": marker, "color": canvas.color(pairs.group), "label": pairs.group}
             panel.scatter(pairs.influence, pairs.coupling, s=16, alpha=0.65, linewidths=0, **style)
         for arm in arms if len(arms) > 1 else ():
             panel.scatter([], [], s=16, marker=MARKERS[arms.index(arm) % len(MARKERS)], color=GREY, label=arm)
