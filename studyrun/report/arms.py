@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isclose
 from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from studyrun.trace.edge import forked_at_edge
 
 if TYPE_CHECKING:
     from studyrun.trace.ensemble import Ensemble
@@ -107,14 +108,8 @@ def _facts(name: str, arms: Sequence[Arm], ensemble: Ensemble) -> ArmFacts:
         tuple(arm for arm in arms if not arm.started),
         Moments.of((arm.fork_step, arm.fork_time) for arm in branches),
         Moments.of((step, time) for step, time, _ in crossings),
-        bool(branches) and all(_at_edge(arm, parents[0]) for arm in branches),
+        bool(branches) and all(forked_at_edge(arm, parents[0]) for arm in branches),
     )
-
-
-def _at_edge(arm: Arm, parent: Arm) -> bool:
-    """Whether the arm forked because its parent's curvature met the parent's own threshold."""
-    level = arm.attributes.get("trigger_threshold")
-    return parent.threshold is not None and level is not None and isclose(float(level), parent.threshold, rel_tol=1e-6)
 
 
 def _with_crossing(fact: ArmFacts, crossing: Moments) -> ArmFacts:

@@ -66,7 +66,9 @@ class GroupData(Probe):
         context = snapshot.context
         reading: dict[str, Tensor] = {}
         if context.data.classes:
-            reading["distance"] = _padded([_distances(context, indices) for indices in _members(context).values()])
+            assert context.grouping is not None
+            centroids, members = context.grouping.centroids, _members(context).values()
+            reading["distance"] = _padded([context.data.centroid_distances(each, centroids) for each in members])
         if (axis := _axis(context)) is not None:
             reading |= _geometry(context, axis)
         if self._images(context):
@@ -103,18 +105,6 @@ def _denormalised(images: Tensor, context: Context) -> Tensor:
         return images
     mean, deviation = images.new_tensor(context.data.mean), images.new_tensor(context.data.deviation)
     return images * deviation[:, None, None] + mean[:, None, None]
-
-
-def _distances(context: Context, indices: Tensor) -> Tensor:
-    train = context.data.train
-    assert context.grouping is not None
-    centroids = context.grouping.centroids
-    if centroids is None:
-        classes = range(len(context.data.classes))
-        centroids = torch.stack([train.inputs[train.targets == label].mean(0) for label in classes])
-    apart = train.inputs[indices] - centroids[train.targets[indices]]
-    distances: Tensor = torch.linalg.vector_norm(apart.double().flatten(1), dim=1)
-    return distances
 
 
 def _axis(context: Context) -> tuple[Tensor, Tensor] | None:
