@@ -21,7 +21,7 @@ class OperatorOverExamples(SymmetricOperator, Generic[Graph]):
     """A symmetric operator that is a sum over chunks of examples, each by way of an autograd graph.
 
     A subclass says which graph a chunk has, and the chunk's share of a product. Where the examples make several chunks,
-    the graphs of as many as fit in `graph_bytes` are kept and the others are built again for every product, so that
+    their graphs are kept if all fit in `graph_bytes`, and otherwise built again for every product, so that
     memory stays bounded. The result does not depend on `chunk_size` beyond rounding, provided that an example's loss
     does not depend on its neighbours (batch norm in training mode: there a chunk is the batch).
 
@@ -53,7 +53,9 @@ class OperatorOverExamples(SymmetricOperator, Generic[Graph]):
         super().__init__(sum(part.numel() for part in parameters), parameters[0].dtype, parameters[0].device)
         self._per_example, self._inputs, self._targets = per_example, inputs, targets
         self._chunks = list(chunks(len(inputs), chunk_size))
-        self._graphs: ChunkGraphs[Graph] = ChunkGraphs(self._built, len(self._chunks), graph_bytes)
+        self._graphs: ChunkGraphs[Graph] = ChunkGraphs(
+            self._built, len(self._chunks), graph_bytes, (*self._parameters, inputs, targets)
+        )
         if graph is not None:
             assert len(self._chunks) == 1, "a graph from elsewhere stands for all examples"
             self._graphs.hold(graph)

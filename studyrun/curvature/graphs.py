@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from torch import Tensor
@@ -13,15 +13,17 @@ Graph = TypeVar("Graph")
 
 
 class ChunkGraphs(Generic[Graph]):
-    """The graphs of `count` chunks, of which as many are kept as fit in `budget` bytes, weighed at the first.
+    """The graphs of `count` chunks, kept if all of them fit in `budget` bytes, as the first one weighs.
 
-    A single chunk is kept whatever it weighs: it has to be built whole in any case.
+    What they hold of the tensors `around` (data, parameters) weighs nothing: that is there anyway. Where not all fit,
+    none is kept, so that memory does not grow with the data. A single chunk is kept whatever it weighs: it has to be
+    built whole in any case.
     """
 
-    def __init__(self, build: Callable[[int], Graph], count: int, budget: int) -> None:
-        self._build, self._count, self._budget = build, count, budget
+    def __init__(self, build: Callable[[int], Graph], count: int, budget: int, around: Sequence[Tensor] = ()) -> None:
+        self._build, self._count, self._budget, self._around = build, count, budget, around
         self._graphs: dict[int, Graph] = {}
-        self._kept: int | None = None
+        self._kept: bool | None = None
 
     def __getitem__(self, index: int) -> Graph:
         """The graph of one chunk."""
@@ -29,35 +31,36 @@ class ChunkGraphs(Generic[Graph]):
             return self._graphs[index]
         graph = self._build(index) if self._kept is not None else self._weighed(index)
         assert self._kept is not None
-        if index < self._kept:
+        if self._kept:
             self._graphs[index] = graph
         return graph
 
     def hold(self, graph: Graph) -> None:
         """Take the graph of a lone chunk from elsewhere."""
-        self._kept, self._graphs[0] = 1, graph
+        self._kept, self._graphs[0] = True, graph
 
     def clear(self) -> None:
         """Free the kept graphs."""
         self._graphs.clear()
 
     def _weighed(self, index: int) -> Graph:
-        """Build one graph and settle by its weight how many are kept."""
+        """Build one graph and settle by its weight whether they are kept."""
         if self._count == 1:
-            self._kept = 1
+            self._kept = True
             return self._build(index)
-        scales = _Scales()
+        scales = _Scales(self._around)
         with saved_tensors_hooks(scales.weigh, lambda tensor: tensor):
             graph = self._build(index)
-        self._kept = self._budget // max(scales.bytes, 1)
+        self._kept = self._count * scales.bytes <= self._budget
         return graph
 
 
 class _Scales:
-    """Weighs the tensors that autograd saves while it is told of them, each storage once."""
+    """Weighs the tensors that autograd saves while it is told of them, each storage once, and those `around` not."""
 
-    def __init__(self) -> None:
+    def __init__(self, around: Sequence[Tensor]) -> None:
         self._storages: dict[int, int] = {}
+        self._around = {tensor.untyped_storage().data_ptr() for tensor in around}
 
     @property
     def bytes(self) -> int:
@@ -65,5 +68,6 @@ class _Scales:
 
     def weigh(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        self._storages[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in self._around:
+            self._storages[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()  # to hand back an output itself would tie a knot that is never freed

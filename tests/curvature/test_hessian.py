@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -36,7 +37,7 @@ def test_products_do_not_depend_on_how_many_graphs_are_kept(smooth, graph_bytes)
     dense = dense_hessian(*smooth.arguments)
     operator = HessianOperator(*smooth.arguments, 4, graph_bytes=graph_bytes)
     block = random_block(operator.size, 2)
-    for _ in range(2):  # the first builds the graphs, the second finds some of them
+    for _ in range(2):  # the first builds the graphs, the second may find them
         torch.testing.assert_close(operator.matmat(block), dense @ block, **EXACT)
 
 
@@ -189,6 +190,20 @@ def test_release_frees_the_graphs_without_the_garbage_collector(smooth, chunk_si
         assert len(Traced.alive) == 0
     finally:
         gc.enable()
+
+
+def test_graphs_are_kept_only_if_all_of_them_fit_and_the_data_weigh_nothing(smooth):
+    def kept(graph_bytes, problem):
+        operator = traced(problem, 4, graph_bytes=graph_bytes)
+        operator.matvec(torch.ones(operator.size, dtype=torch.float64))
+        return len(Traced.alive)
+
+    counts = [kept(2**power, smooth) for power in range(8, 24)]
+    assert set(counts) == {0, 6}
+    enough = 2 ** (8 + counts.index(6))
+    padded = torch.cat([smooth.inputs, smooth.inputs.new_zeros(100_000, *smooth.inputs.shape[1:])])
+    part = replace(smooth, inputs=padded[: len(smooth.inputs)])  # the same numbers in a storage of megabytes
+    assert kept(enough, part) == 6
 
 
 def test_without_a_budget_no_graph_outlives_its_product(smooth):
