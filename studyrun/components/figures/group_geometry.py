@@ -46,7 +46,7 @@ class GroupGeometry(Figure):
                     "color": canvas.color(group),
                     "label": group,
                 }
-                panel.scatter(along[place, shown], across[place, shown], s=15, alpha=0.6, linewidths=0, **style)
+                panel.scatter(along[place, shown], across[place, shown], s=15, alpha=0.75, linewidths=0, **style)
         self._centroids(panel, runs, probe)
         panel.set_xlabel(runs[0][probe]["along"].label)
         panel.set_ylabel(runs[0][probe]["across"].label)

@@ -78,7 +78,8 @@ class SingleMode(Figure):
             style: dict[str, Any] = {"marker": marker, "color": canvas.color(pairs.group), "label": pairs.group}
             panel.scatter(pairs.influence, pairs.coupling, s=16, alpha=0.65, linewidths=0, **style)
         for arm in arms if len(arms) > 1 else ():
-            panel.scatter([], [], s=16, marker=MARKERS[arms.index(arm) % len(MARKERS)], color=GREY, label=arm)
+            marker = MARKERS[arms.index(arm) % len(MARKERS)]
+            panel.scatter([], [], s=20, marker=marker, facecolors="none", edgecolors=GREY, label=arm)
 
 
 def _recorded(ensemble: Ensemble, probe: str, arm: str) -> list[Pairs]:
