@@ -23,6 +23,7 @@ NEEDED = {
     ("triggers", "threshold"): {"probe": "loss", "channel": "train", "below": 0.1},
     ("groups", "indices"): {"members": {"few": [1, 2]}},
     ("claims", "sign"): {"channel": "by_group", "sign": "positive", "arm": "exit", "select": {"group": "inlier"}},
+    ("claims", "correlation"): {"channel": "cos2", "claimed": "positive"},
     ("claims", "ordering"): {"channel": "cos2", "greater": "inlier", "than": "boundary"},
     ("claims", "ratio"): {"channel": "coupling_squared", "over": "influence", "within": 3},
     ("figures", "channels"): {"probe": "loss"},
