@@ -25,6 +25,7 @@ PROBES = """\
   - {use: per_example_alignment, tolerance: 0.3, at: [1, 2], statistics: eval}
   - {use: spectral_density, random_vectors: 1, depth: 3, points: 101, at: [2]}
   - {use: hessian_trace, products: 4, at: [2]}
+  - {use: adversarial_accuracy, steps: 2, at: [1, 2]}
 """
 STUDIES = {
     "mlp, gd": ("optimizer={use: gd, lr: 0.01, momentum: 0.5}", "groups=null"),
