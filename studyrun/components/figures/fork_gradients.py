@@ -125,14 +125,14 @@ class ForkGradients(Figure):
 
 
 def _parted(run: Run, arm: str, probe: str, steps: int | None) -> Parted | None:
-    """The rows that both arms have, from the fork on; None where there is none."""
+    """The rows that both arms have, which begin at the fork; None where there is none."""
     branch = run.arms.get(arm)
     parent = run.arms.get(str(branch.parent)) if branch is not None else None
     if branch is None or parent is None or probe not in branch or probe not in parent:
         return None
     one, other = parent[probe], branch[probe]
     common, rows, others = np.intersect1d(one.step, other.step, return_indices=True)
-    kept = (common >= branch.fork_step) & (common - branch.fork_step <= (np.inf if steps is None else steps))
+    kept = common - branch.fork_step <= (np.inf if steps is None else steps)
     if not kept.any():
         return None
     rows, others = rows[kept], others[kept]

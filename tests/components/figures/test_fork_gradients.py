@@ -27,11 +27,11 @@ TURN = np.array([0.02, 0.05])  # of each group's sketch, in radians a step
 
 
 def row(since: int, norm: float, seed: int = 7):
-    """Sketches that have turned from (0, 0.3, 0.4) by an angle that grows with the steps since the fork."""
+    """Sketches that have turned from (0, 0.3, 0.4) by an angle, and become longer, with the steps since."""
     angles = TURN * since
     start, side = np.array([0.0, 0.3, 0.4]), np.array([0.5, 0.0, 0.0])
     sketch = np.cos(angles)[:, None] * start + np.sin(angles)[:, None] * side
-    return {"norm": [norm, 2 * norm], "sketch": sketch, "drawn_from": seed}
+    return {"norm": [norm, 2 * norm], "sketch": (1 + 0.01 * since) * sketch, "drawn_from": seed}
 
 
 def run(folder: Path, *, fork: int = FORK, growth: float = 0.1, start: float = 1.0, seed: int = 7, **further: Planted):
