@@ -185,8 +185,8 @@ def _series(runs: Sequence[Parted], values: Sequence[np.ndarray], label: str) ->
 def _write(panel: Axes, height: float, name: str, cells: Sequence[str]) -> None:
     """One line of the table."""
     panel.text(0.03, height, name.replace("$", r"\$"), va="center", fontsize=8, color=INK)
-    for x, text in zip(np.linspace(0.4, 1.0, len(cells)), cells, strict=True):
-        panel.text(x, height, text, ha="right", va="center", fontsize=8, color=INK)
+    for x, text in zip(np.linspace(0.385, 1.0, len(cells)), cells, strict=True):
+        panel.text(x, height, text, ha="right", va="center", fontsize=7.5, color=INK)
 
 
 def _shown(head: str, number: float) -> str:

@@ -5,12 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import assert_same_channels
 
 from studyrun.components.probes import group_gradients
 from studyrun.components.probes.group_gradients import GroupGradients
+from studyrun.engine.events import Silent
+from studyrun.engine.run import execute, prepare, resume
+from studyrun.trace.reader import open_run
 
 PROBE = "  - {use: group_gradients, every: 2}\n"
 FORK = "branches: {exit: {at: {use: step, step: 3}, set: {optimizer.lr: 0.002}}}\n"
+
+OFTEN = ("stop.steps=6", "checkpoints.every=2")
+
+
+class DiesAt(Silent):
+    """A process that dies right after step 5, with nothing tidied up."""
+
+    def update(self, arm: str, step: int, fraction: float, note: str) -> None:
+        if step == 5:
+            raise SystemExit("killed")
 
 
 def cosine(a, b):
@@ -94,6 +108,23 @@ def test_a_cosine_between_arms_is_that_of_their_dense_gradients(keep) -> None:
     truth = cosine(dense, other_dense)
     assert truth < 0.99
     assert cosine(sketch, other_sketch) == pytest.approx(truth, abs=4 * (1 - truth**2) / 64)
+
+
+def test_training_is_the_same_without_it_and_a_killed_run_goes_on_with_the_same_vectors(
+    tiny, data_folder, tmp_path
+) -> None:
+    def start(name: str, probes: str, progress: Silent) -> dict[str, bytes]:
+        (tmp_path / name).mkdir()
+        prepared = prepare(tiny(probes, *OFTEN), data_folder)
+        execute(prepared, tmp_path / name, [], progress)
+        return {name: value.numpy().tobytes() for name, value in prepared.problem.model.state_dict().items()}
+
+    probes = PROBE + "  - {use: sharpness_coupling, every: 2, tolerance: 0.1}\n"
+    assert start("whole", probes, Silent()) == start("bare", "", Silent())
+    with pytest.raises(SystemExit):
+        start("killed", probes, DiesAt())
+    resume(prepare(tiny(probes, *OFTEN), data_folder), tmp_path / "killed", Silent())
+    assert_same_channels(*(open_run(tmp_path / name).arms["baseline"] for name in ("whole", "killed")))
 
 
 def test_seeds_of_the_study_draw_other_vectors(tiny, carry_out) -> None:
