@@ -121,7 +121,8 @@ class ForkGradients(Figure):
             return f"{text} No row was recorded at a fork itself."
         largest = max(float(np.nanmax(_apart(one)[0], initial=0.0)) for one in forks)
         over = f" over {len(forks)} forks" if len(forks) > 1 else ""
-        return f"{text} At the fork the norms differ by {_difference(largest)} at most{over}."
+        what = "are the same to the last bit" if largest == 0 else f"differ by {_difference(largest)} at most"
+        return f"{text} At the fork the norms of both arms {what}{over}."
 
 
 def _parted(run: Run, arm: str, probe: str, steps: int | None) -> Parted | None:

@@ -55,7 +55,7 @@ def test_the_table_holds_the_fork_and_the_first_rows_after_it(draw, tmp_path) ->
         np.testing.assert_allclose(table[f"cos +{since}"], np.cos(TURN * since), rtol=1e-12)
     assert {"inlier", "boundary", "4", "8", "0", "1", f"{np.cos(0.2):.4f}"} <= drawing.texts
     assert f"−{-np.cos(0.05 * 40):.4f}" not in drawing.texts  # only three rows after the fork have a place
-    assert "At the fork the norms differ by 0 at most." in drawing.caption
+    assert "At the fork the norms of both arms are the same to the last bit." in drawing.caption
     assert "estimated with 3 random vectors (standard error (1 − cos²)/√3, at most 0.58)" in drawing.caption
 
 
