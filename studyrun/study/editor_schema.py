@@ -203,10 +203,10 @@ def _branch(trigger: Schema, partial: bool) -> Schema:
 
 
 def _sweep() -> Schema:
-    values = {"type": "array", "minItems": 1, "uniqueItems": True}
+    values = {"if": {"type": "null"}, "else": {"type": "array", "minItems": 1, "uniqueItems": True}}
     zipped = {
         "type": "object",
-        "additionalProperties": values,
+        "additionalProperties": {"if": {"type": "null"}, "else": {"type": "array", "minItems": 1}},
         "description": "Lists of one length, taken side by side.",
     }
     return {"type": "object", "properties": {"zip": zipped}, "additionalProperties": values}

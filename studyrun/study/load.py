@@ -16,7 +16,7 @@ from studyrun.study.layers import read_layers, with_profiles
 from studyrun.study.merging import Setting, normalised, put
 from studyrun.study.overrides import parse_override, split
 from studyrun.study.schema import Member, Study
-from studyrun.study.sweep import expand, unseen
+from studyrun.study.sweep import expand, sweep_of, unseen
 from studyrun.study.tree import Block, Faults, Origin, plain, planted
 
 
@@ -78,7 +78,7 @@ def _study(tree: Block, workshop: Workshop, source: Path) -> Study:
     workshop.faults.stop_here()
     if study is None:
         raise StudyrunError(f"{source}: the study could not be put together, and no reason was found")
-    sweep = tree.get("sweep")
+    sweep = sweep_of(tree)
     written: dict[str, Any] = {**study.document, **({"sweep": plain(sweep)} if sweep is not None else {})}
     return replace(
         study,

@@ -12,7 +12,7 @@ from typing import Any
 from studyrun.study.merging import Setting
 from studyrun.study.overrides import split
 from studyrun.study.schema import Member
-from studyrun.study.tree import Block, Faults, Items, Node, described, plain
+from studyrun.study.tree import Block, Faults, Items, Node, described, is_null, plain
 
 MAX_MEMBERS = 10_000
 LONGEST = 120
@@ -23,9 +23,26 @@ Axis = list[tuple[Setting, ...]]
 """The places along one direction of the grid; each sets one path, or under `zip` several at once."""
 
 
+def sweep_of(tree: Block) -> Node | None:
+    """The tree's sweep without the paths that a null took back; None if nothing is swept."""
+    node = tree.get("sweep")
+    if not isinstance(node, Block) or not node.entries:
+        return node
+    zipped = node.get("zip")
+    if isinstance(zipped, Block):
+        kept = _without_nulls(zipped)
+        node = node.with_entry("zip", kept, node.keys["zip"]) if kept.entries else node.without("zip")
+    node = _without_nulls(node)
+    return node if node.entries else None
+
+
+def _without_nulls(node: Block) -> Block:
+    return node.without(*(key for key, value in node.entries.items() if is_null(value)))
+
+
 def expand(tree: Block, faults: Faults) -> list[tuple[Member, tuple[Setting, ...]]]:
     """The members of the tree's sweep, each with what it sets. Empty without a sweep, or with faults."""
-    node = tree.get("sweep")
+    node = sweep_of(tree)
     if node is None:
         return []
     if not isinstance(node, Block) or not node.entries:
@@ -53,7 +70,9 @@ def _overrides(point: Sequence[Setting]) -> dict[str, Any]:
 def _axes(node: Block, faults: Faults) -> Iterator[Axis]:
     for path, values in node.entries.items():
         if path != "zip":
-            yield [(setting,) for setting in _settings(node, path, values, ("sweep", path), faults)]
+            axis: Axis = [(setting,) for setting in _settings(node, path, values, ("sweep", path), faults)]
+            _check_once(axis, ("sweep", path), faults)
+            yield axis
             continue
         if not isinstance(values, Block) or not values.entries:
             message = f"{described(values)} is wrong here; paths with lists of one length would be right"
@@ -66,7 +85,22 @@ def _axes(node: Block, faults: Faults) -> Iterator[Axis]:
         if len(lengths) > 1 and all(columns):
             counts = ", ".join(f"{key} has {len(column)}" for key, column in zip(values.entries, columns, strict=True))
             faults.add(values.origin, ("sweep", "zip"), f"zipped lists must be of one length; {counts}")
-        yield list(zip(*columns, strict=False))
+        axis = [tuple(place) for place in zip(*columns, strict=False)]
+        _check_once(axis, ("sweep", "zip"), faults)
+        yield axis
+
+
+def _check_once(axis: Axis, where: tuple[str, ...], faults: Faults) -> None:
+    """No place along a direction may stand twice."""
+    seen: set[str] = set()
+    for place in axis:
+        text = repr([plain(setting.value) for setting in place])
+        if text in seen:
+            what = "the value" if len(place) == 1 else "the combination"
+            words = ", ".join(_word(setting.value) for setting in place)
+            message = f"{what} {words} stands twice, and its member would be run twice"
+            faults.add(place[0].value.origin, where, message)
+        seen.add(text)
 
 
 def _settings(node: Block, path: str, values: Node, where: tuple[str, ...], faults: Faults) -> list[Setting]:
@@ -81,12 +115,6 @@ def _settings(node: Block, path: str, values: Node, where: tuple[str, ...], faul
         found = "an empty list" if isinstance(values, Items) else described(values)
         faults.add(values.origin, where, f"{found} is wrong here; a list of the values to take would be right")
         return []
-    seen: dict[str, Node] = {}
-    for value in values.items:
-        text = repr(plain(value))
-        if text in seen:
-            faults.add(value.origin, where, f"the value {_word(value)} stands twice, and its member would be run twice")
-        seen[text] = value
     return [Setting(parts, value, value.origin) for value in values.items]
 
 

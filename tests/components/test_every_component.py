@@ -24,6 +24,8 @@ NEEDED = {
     ("groups", "indices"): {"members": {"few": [1, 2]}},
     ("claims", "sign"): {"channel": "by_group", "sign": "positive", "arm": "exit", "select": {"group": "inlier"}},
     ("claims", "correlation"): {"channel": "cos2", "claimed": "positive"},
+    ("claims", "contrast"): {"channel": "cos2", "arm": "exit", "greater": {"model": "mlp"}, "than": {"model": "cnn"}},
+    ("claims", "dose"): {"channel": "train", "sign": "positive"},
     ("claims", "ordering"): {"channel": "cos2", "greater": "inlier", "than": "boundary"},
     ("claims", "ratio"): {"channel": "coupling_squared", "over": "influence", "within": 3},
     ("figures", "channels"): {"probe": "loss"},

@@ -34,6 +34,25 @@ def test_a_grid_is_the_product_of_its_lists(load: Load) -> None:
     ]
 
 
+def test_a_null_takes_a_swept_path_back(load: Load) -> None:
+    study = load("sweep: {seed: null, optimizer.lr: [0.1, 0.2], zip: {stop.steps: null}}\n")
+    assert [member.overrides for member in study.members] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.2}]
+    assert study.document["sweep"] == {"optimizer.lr": [0.1, 0.2]}
+    nothing = load("sweep: {seed: null, zip: {stop.steps: null}}\n")
+    assert nothing.members == ()
+    assert "sweep" not in nothing.document
+
+
+def test_a_value_may_come_again_beside_another_one_under_zip(load: Load) -> None:
+    study = load("sweep: {zip: {optimizer.lr: [0.1, 0.1], stop.steps: [20, 10]}}\n")
+    assert [tuple(member.overrides.values()) for member in study.members] == [(0.1, 20), (0.1, 10)]
+
+
+def test_a_combination_that_stands_twice_is_said(faults_of: FaultsOf) -> None:
+    (fault,) = faults_of("sweep: {zip: {optimizer.lr: [0.1, 0.1], stop.steps: [20, 20]}}\n")
+    assert "sweep.zip: the combination 0.1, 20 stands twice, and its member would be run twice" in fault
+
+
 def test_zipped_lists_go_side_by_side_within_the_grid(load: Load) -> None:
     study = load("sweep: {seed: [0, 1], zip: {optimizer.lr: [0.1, 0.2], stop.steps: [20, 10]}}\n")
     assert [tuple(member.overrides.values()) for member in study.members] == [

@@ -13,11 +13,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DoseResponse(Figure):
-    """Δℓ_k of every branch of a trunk, averaged over time, against its learning rate as a share of the trunk's.
+    """Difference in group loss between a trunk and each branch, over time, against the branch's learning rate.
 
-    A line for each group, its median over runs with a band from quartile to quartile; the trunk is 1 on the axis and 0
-    in height. Above zero the trunk is ahead: staying at the edge helped that group. Draws the channel
-    by_group(step, group) of a `loss` probe.
+    Δℓ_k as in `delta_loss`, averaged over the time after the fork. A line for each group, its median over runs with a
+    band from quartile to quartile; the trunk is 1 on the axis and 0 in height. Above zero the trunk is ahead: staying
+    at the edge helped that group. Draws the channel by_group(step, group) of a `loss` probe.
     """
 
     probe: str | None = None
