@@ -33,6 +33,15 @@ def test_the_onset_of_the_trunk_is_where_a_branch_left_it_at_its_threshold(run) 
     assert edge.onset(run, "exit") == run["exit"].crossing().time > LAW.fork_time()
 
 
+def test_curvature_above_the_threshold_before_the_trigger_looked_is_no_onset(tmp_path) -> None:
+    make_run(tmp_path / "run", steps=340)
+    with TraceWriter.resume(tmp_path / "run" / "trace.h5") as writer:
+        writer.set_arm("exit", fork_step=200, fork_time=4.0)
+    run = open_run(tmp_path / "run")
+    assert run["baseline"].crossing().time < 4.0
+    assert edge.onset(run, "baseline") == 4.0
+
+
 def test_a_fork_for_another_reason_is_no_onset(tmp_path) -> None:
     make_run(tmp_path / "run", steps=340)
     with TraceWriter.resume(tmp_path / "run" / "trace.h5") as writer:

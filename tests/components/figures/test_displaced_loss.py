@@ -89,9 +89,9 @@ def test_accuracy_is_drawn_on_a_linear_axis(draw, planted) -> None:
 
 def test_grids_of_texts_stand_in_order(draw, tmp_path) -> None:
     make_run(tmp_path / "run", steps=340)
-    drawing = draw("displaced_loss", plant(tmp_path / "run", grid=("10.0", "-1.0", "0.5")), at=["end"])
+    drawing = draw("displaced_loss", plant(tmp_path / "run", grid=("10.0", "-1.0", "2.5")), at=["end"])
     series = drawing.lines()["exit", ""]
-    np.testing.assert_array_equal(series.x, [-1, 0.5, 10])
+    np.testing.assert_array_equal(series.x, [-1, 2.5, 10])
     assert series.median[2] == pytest.approx(loss("exit", 10, stretch(open_run(tmp_path / "run"))[1]))
 
 
