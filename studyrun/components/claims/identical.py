@@ -19,7 +19,7 @@ class Fork(NamedTuple):
 
 
 class Identical(Claim):
-    """At its fork a branch has the numbers that its parent has there: same gradients, same loss, same anything.
+    """At its fork a branch has the numbers that its parent has there: same gradients, same losses.
 
     A branch measures its fork step anew, in its own right; what it reads there is held against its parent's row of the
     same step, number by number. The statistic is the largest relative difference |a − b| / max(|a|, |b|) over channels,
