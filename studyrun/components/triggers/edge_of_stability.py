@@ -12,7 +12,8 @@ class EdgeOfStability(Trigger):
     """Fires at t*, the first measured step at which curvature reaches the optimizer's own threshold.
 
     S(θ) ≥ 2/η for gradient descent; momentum, Nesterov and Adam have their own thresholds, and Adam's is one of the
-    preconditioned sharpness. Values whose solver did not converge are passed over.
+    preconditioned sharpness. Values whose solver did not converge are passed over. Once the iterate swings across the
+    valley, curvature differs from one step to the next: measured at an even cadence, t* may be found late.
 
     Source: Kwag et al. 2026, arXiv 2606.04212, Section 3; Cohen et al. 2021, arXiv 2103.00065.
     """
