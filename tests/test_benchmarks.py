@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
     [
         ("eigenvalues", ["one product, graph kept", "Top eigenvalue, warm", "| studyrun | tolerance", "eigsh"]),
         ("examples", ["| MLP", "| CNN", "| ResNet-18", "| ViT", "vmap(grad)"]),
-        ("every-step", ["| no probes |", "| sharpness, k = 1 |", "eigenpairs"]),
+        ("every-step", ["| no probes |", "| sharpness, k = 1, tolerance 1e-2 |", "eigenpairs"]),
         ("memory", ["| two products |", "| top eigenvalue, cold |"]),
     ],
 )
