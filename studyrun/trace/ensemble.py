@@ -201,8 +201,23 @@ def by_condition(runs: Sequence[Run]) -> tuple[Ensemble, ...]:
     """Runs that share all overrides but their seeds, together, in the order in which each condition first stands."""
     together: dict[str, list[Run]] = {}
     for run in runs:
-        together.setdefault(_condition_name(run), []).append(run)
-    return tuple(Ensemble(tuple(group), name, _condition(group[0])) for name, group in together.items())
+        together.setdefault(_words(_condition(run)), []).append(run)
+    telling = _telling([_condition(group[0]) for group in together.values()])
+    return tuple(
+        Ensemble(tuple(group), _words(one), one) for group, one in zip(together.values(), telling, strict=True)
+    )
+
+
+def _telling(conditions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The conditions without what always goes with another path that stands before it, as under `zip`."""
+    kept: list[str] = []
+    for path in dict.fromkeys(path for one in conditions for path in one):
+        parts, finer = (
+            {repr([one.get(name) for name in names]) for one in conditions} for names in (kept, [*kept, path])
+        )
+        if len(finer) > len(parts) or len(conditions) == 1:
+            kept.append(path)
+    return [{path: one[path] for path in kept if path in one} for one in conditions]
 
 
 def _value(document: Any, path: Sequence[str]) -> Any:
@@ -215,8 +230,8 @@ def _condition(run: Run) -> dict[str, Any]:
     return {path: value for path, value in run.overrides.items() if path != "seed" and not path.startswith("seed.")}
 
 
-def _condition_name(run: Run) -> str:
-    return ", ".join(f"{path}={value}" for path, value in _condition(run).items())
+def _words(condition: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path}={value}" for path, value in condition.items())
 
 
 def _channels(run: Run, arm: str, probe: str, channel: str) -> Iterator[ChannelTrace]:

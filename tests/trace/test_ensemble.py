@@ -179,6 +179,20 @@ def test_every_condition_is_an_ensemble_of_its_seeds(tmp_path):
     assert [[run.overrides["seed"] for run in one.runs] for one in ensembles] == [[0, 1], [0, 1]]
 
 
+def test_what_goes_with_another_path_is_no_condition_of_its_own():
+    from types import SimpleNamespace
+
+    from studyrun.trace.ensemble import by_condition
+
+    zipped = [{"loss": loss, "optimizer.lr": lr, "model.width": 4} for loss, lr in (("a", 1), ("b", 2), ("c", 2))]
+    runs = [SimpleNamespace(overrides={**one, "seed": seed}) for one in zipped for seed in (0, 1)]
+    assert [one.condition for one in by_condition(runs)] == [{"loss": "a"}, {"loss": "b"}, {"loss": "c"}]
+    grid = [SimpleNamespace(overrides={"loss": loss, "optimizer.lr": lr}) for loss in "ab" for lr in (1, 2)]
+    assert [one.name for one in by_condition(grid)] == [
+        f"loss={loss}, optimizer.lr={lr}" for loss in "ab" for lr in (1, 2)
+    ]
+
+
 def test_seeds_by_purpose_are_no_conditions(tmp_path):
     run = recorded(tmp_path / "run", {"baseline": (grid(0, 1, 0.5), lambda t: t)})
     object.__setattr__(run, "overrides", {"seed.init": 3, "model.hidden": [4, 4]})

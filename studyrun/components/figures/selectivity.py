@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from studyrun.plugin import Canvas, ComparingFigure, Ensemble, Field, NothingToDrawError
@@ -11,24 +12,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Quantity = Literal["cos2", "influence", "gradient_norm", "delta_loss"]
-TITLES: dict[str, str] = {"cos2": "cos²θ", "influence": "C", "gradient_norm": "‖∇ℓ‖", "delta_loss": "Δℓ"}
 
 
 class Selectivity(ComparingFigure):
-    """For each condition a row: alignment cos²θ_k, influence C_k, and Δℓ_k of a branch against its parent.
+    """For each condition a column: alignment cos²θ_k, influence C_k, and Δℓ_k of a branch against its parent.
 
-    The studies of a pair (coherent against random displacement, squared error against cross-entropy) then stand one
-    below the other, panels of a column on one scale where it is logarithmic. Trunk solid, branch dashed. Draws cos2,
+    The studies of a pair (coherent against random displacement, squared error against cross-entropy) then stand side by
+    side, influence and gradient norms of all conditions on one scale. Trunk solid, branch dashed. Draws cos2,
     influence and gradient_norm (step, group) of a `group_alignment` probe and by_group(step, group) of a `loss` probe.
 
     Source: Kwag et al. 2026, arXiv 2606.04212, Figures 6, 7 and 11 to 14.
     """
 
     quantities: Annotated[tuple[Quantity, ...], Field(min_length=1)] = ("cos2", "influence", "delta_loss")
-    """Which columns to draw, from left to right."""
+    """Which rows to draw, from top to bottom."""
     arm: str = "exit"
     """The branch."""
-    smooth: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    smooth: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Lines are running means over this share of the time shown; 0: as recorded."""
     scale: Literal["log", "linear"] = "log"
     """The y axes of influence and gradient norm."""
@@ -38,24 +38,26 @@ class Selectivity(ComparingFigure):
     def draw_all(self, ensembles: Sequence[Ensemble], canvas: Canvas) -> str:
         if not any(ensemble.started(self.arm) for ensemble in ensembles):
             raise NothingToDrawError(f"no run has a branch {self.arm!r} that started")
-        columns = len(self.quantities)
-        panels = canvas.axes(len(ensembles), columns, share_x=False, height=2.3)
+        columns = len(ensembles)
+        panels = canvas.axes(len(self.quantities), columns, share_x=False, height=2.2)
         captions = []
-        for row, ensemble in enumerate(ensembles):
-            mine = panels[row * columns : (row + 1) * columns]
+        for column, ensemble in enumerate(ensembles):
+            mine = panels[column::columns]
             for panel, quantity in zip(mine, self.quantities, strict=True):
                 self._draw(ensemble, canvas, panel, quantity)
-            title = f"{ensemble.name}: {TITLES[self.quantities[0]]}" if ensemble.name else TITLES[self.quantities[0]]
-            for panel, quantity in zip(mine, self.quantities, strict=True):
-                panel.set_title(title if quantity == self.quantities[0] else TITLES[quantity], fontsize=8.5)
+                if column:
+                    panel.set_ylabel("")
+            mine[0].set_title(fill(ensemble.name, max(16, 60 // columns)).replace("$", r"\$"), fontsize=9)
             marks = canvas.mark_forks([panel for panel in mine if panel.has_data()], ensemble)
             captions.append(f"{ensemble.name}: {marks}" if ensemble.name else marks)
-        for column, quantity in enumerate(self.quantities):
-            drawn = [panel for panel in panels[column::columns] if panel.has_data()]
+        for row, quantity in enumerate(self.quantities):
+            drawn = [panel for panel in panels[row * columns : (row + 1) * columns] if panel.has_data()]
             if quantity in ("influence", "gradient_norm") and drawn:
                 canvas.share_y(drawn, self.scale)
-        text = f"A row for each condition. Δℓ is {self.arm} − its parent: above zero the parent is ahead."
-        return f"{text} {' '.join(captions)}"
+        text = f"A column for each condition. Δℓ is {self.arm} − its parent: above zero the parent is ahead."
+        if self.smooth:
+            text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded."
+        return f"{text} {' '.join(captions)}".strip()
 
     def _draw(self, ensemble: Ensemble, canvas: Canvas, panel: Axes, quantity: Quantity) -> None:
         if quantity == "delta_loss":

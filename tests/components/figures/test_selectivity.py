@@ -35,12 +35,12 @@ def lines_of(canvas, place):
     return {(line.label, line.arm): line.series for line in canvas.lines if line.axes is panel}
 
 
-def test_each_condition_has_a_row_of_its_own_numbers(conditions):
+def test_each_condition_has_a_column_of_its_own_numbers(conditions):
     canvas, caption = drawn(conditions, smooth=0)
     assert len([panel for panel in canvas.figure.axes if panel.has_data()]) == 6
-    for row, lr in enumerate((0.02, 0.025)):
+    for column, lr in enumerate((0.02, 0.025)):
         law = Law(0, lr)
-        cosines, gaps = lines_of(canvas, 3 * row), lines_of(canvas, 3 * row + 2)
+        cosines, gaps = lines_of(canvas, column), lines_of(canvas, 4 + column)
         series = cosines["input_outlier", "baseline"]
         np.testing.assert_allclose(series.median, [law.alignment("input_outlier", t) for t in series.x], rtol=1e-6)
         series = gaps["inlier", ""]
@@ -49,14 +49,14 @@ def test_each_condition_has_a_row_of_its_own_numbers(conditions):
     assert "optimizer.lr=0.025: t*" in caption
 
 
-def test_columns_are_those_asked_for_and_influence_shares_a_scale(conditions):
+def test_rows_are_those_asked_for_and_influence_shares_a_scale(conditions):
     canvas, _ = drawn(conditions, quantities=["influence", "delta_loss"])
-    upper, _, lower, _ = canvas.figure.axes[:4]
-    assert upper.get_yscale() == lower.get_yscale() == "log"
-    assert upper.get_ylim() == lower.get_ylim()
+    left, right, *_ = canvas.figure.axes
+    assert left.get_yscale() == right.get_yscale() == "log"
+    assert left.get_ylim() == right.get_ylim()
 
 
-def test_of_a_lone_run_there_is_one_row(conditions):
+def test_of_a_lone_run_there_is_one_column(conditions):
     canvas, _ = drawn(conditions[:1])
     assert len([panel for panel in canvas.figure.axes if panel.has_data()]) == 3
 
