@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -82,8 +82,8 @@ class Contrast(ComparingClaim):
 
 
 def _seeds(run: Run) -> str:
-    seeds: Any = run.document.get("seed")
-    return str(seeds)
+    """The run's seeds as a key: one number, or one for each purpose."""
+    return str(run.document.get("seed"))
 
 
 def _words(where: Where) -> str:

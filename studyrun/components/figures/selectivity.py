@@ -65,7 +65,7 @@ class Selectivity(ComparingFigure):
             return
         probe = ensemble.locate("group_alignment", quantity)
         for arm in ensemble.recording(probe, quantity):
-            if arm in (self.arm, ensemble.parents.get(self.arm), None):
+            if arm in (self.arm, ensemble.parents.get(self.arm)):
                 for group in ensemble.channel(arm, probe, quantity).labels["group"]:
                     series = ensemble.series(arm, probe, quantity, select={"group": group})
                     color, name = canvas.color(str(group)), str(group)
