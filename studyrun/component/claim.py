@@ -26,6 +26,11 @@ class Verdict:
     runs: int
 
     @classmethod
+    def undecided(cls, reason: str) -> Verdict:
+        """A claim that the traces do not let decide, and why."""
+        return cls(None, None, None, f"cannot be decided: {reason}", 0)
+
+    @classmethod
     def on_sign(
         cls, numbers: Sequence[np.ndarray], what: str, places: Sequence[str], *, positive: bool = True
     ) -> Verdict:

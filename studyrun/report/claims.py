@@ -50,7 +50,7 @@ def decide_all(ensembles: Sequence[Ensemble]) -> Iterator[DecidedClaim]:
         about = [ensemble for ensemble in ensembles if ensemble.says(block.where)]
         if not about:
             reason = f"no run has {', '.join(f'{path} = {value}' for path, value in block.where.items())}"
-            yield DecidedClaim(block.label, block.use, "", _undecided(reason))
+            yield DecidedClaim(block.label, block.use, "", Verdict.undecided(reason))
         elif compares("claims", block, about[0].run):
             yield DecidedClaim(block.label, block.use, "", _decide(block, about))
         else:
@@ -62,11 +62,11 @@ def _decide(block: Block, ensembles: Sequence[Ensemble]) -> Verdict:
         claim = cast(Claim, build("claims", block, ensembles[0].run))
         verdict = claim.decide_all(ensembles) if isinstance(claim, ComparingClaim) else claim.decide(ensembles[0])
     except StudyrunError as error:
-        return _undecided(str(error))
+        return Verdict.undecided(str(error))
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the other claims are decided
-        return _undecided(f"{type(error).__name__}: {error}")
+        return Verdict.undecided(f"{type(error).__name__}: {error}")
     if not isinstance(verdict, Verdict):
-        return _undecided(f"decide() returned {verdict!r}, which is no Verdict")
+        return Verdict.undecided(f"decide() returned {verdict!r}, which is no Verdict")
     unfinished = sum(state_of(run) in UNFINISHED for ensemble in ensembles for run in ensemble.runs)
     return _provisional(verdict, unfinished) if unfinished and verdict.holds is not None else verdict
 
@@ -76,10 +76,6 @@ def _provisional(verdict: Verdict, unfinished: int) -> Verdict:
     word = WORDS[verdict.holds][1]
     which = "the run is not over" if verdict.runs == 1 else f"{unfinished} of the runs are not over"
     return replace(verdict, holds=None, sentence=f"{which}; so far, it {word}: {verdict.sentence}")
-
-
-def _undecided(reason: str) -> Verdict:
-    return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
 
 
 def summary(claims: Sequence[DecidedClaim]) -> str:

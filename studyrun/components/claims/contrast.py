@@ -45,11 +45,11 @@ class Contrast(ComparingClaim):
         for where, found in zip((self.greater, self.than), sides, strict=True):
             if not found:
                 reason = f"no run with {_words(where)} has {self.channel} in {self.arm}"
-                return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
+                return Verdict.undecided(reason)
         seeds = [seed for seed in sides[0] if seed in sides[1]]
         if not seeds:
             reason = f"no seed was run both with {_words(self.greater)} and with {_words(self.than)}"
-            return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
+            return Verdict.undecided(reason)
         numbers = [sides[0][seed] - sides[1][seed] for seed in seeds]
         labels = f" of {', '.join(map(str, self.select.values()))}" if self.select else ""
         what = f"{self.channel}{labels} in {self.arm}, {_words(self.greater)} − {_words(self.than)}"

@@ -41,7 +41,7 @@ class Dose(Claim):
         branches = ensemble.children(self.trunk)
         if len(branches) < 2:
             reason = f"{len(branches)} branches of {self.trunk!r} started; a dose and its response need two or more"
-            return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
+            return Verdict.undecided(reason)
         probe = ensemble.locate("", self.channel, label=self.probe)
         curves = [curve for run in ensemble.runs if len(curve := self._curve(run, probe)) > 1]
         slopes = [np.array([curve[:, 0] @ curve[:, 1] / (curve[:, 0] @ curve[:, 0])]) for curve in curves]

@@ -41,7 +41,9 @@ class Identical(Claim):
         names = self.branches or tuple(arm for arm in ensemble.arms if ensemble.parents[arm])
         absent = [name for name in names if not ensemble.started(name)]
         if absent or not names:
-            return _undecided(f"no run has a branch {absent[0]!r} that started" if absent else "no branch started")
+            return Verdict.undecided(
+                f"no run has a branch {absent[0]!r} that started" if absent else "no branch started"
+            )
         forks: list[Fork] = []
         missing: list[str] = []
         runs = 0
@@ -53,7 +55,7 @@ class Identical(Claim):
                 missing += [] if found else [f"{branch.name} of {run.name} (step {branch.fork_step})"]
             runs += bool(started)
         if not forks:
-            return _undecided(
+            return Verdict.undecided(
                 f"{probe} has no row in both arms at the fork of {missing[0]}; a schedule that has is right"
             )
         return self._verdict(probe, forks, missing, runs)
@@ -99,7 +101,3 @@ def _largest(first: np.ndarray, second: np.ndarray) -> float:
     with np.errstate(invalid="ignore", divide="ignore"):
         apart = np.where(equal, 0.0, np.abs(first - second) / size)
     return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
-
-
-def _undecided(reason: str) -> Verdict:
-    return Verdict(None, None, None, f"cannot be decided: {reason}", 0)

@@ -43,13 +43,13 @@ class Ordering(Claim):
 
     def decide(self, ensemble: Ensemble) -> Verdict:
         if not ensemble.started(self.arm):
-            return Verdict(None, None, None, f"cannot be decided: no run has an arm {self.arm!r} that started", 0)
+            return Verdict.undecided(f"no run has an arm {self.arm!r} that started")
         probe = ensemble.locate("", self.channel, label=self.probe)
         labels = ensemble.channel(self.arm, probe, self.channel).labels
         axis = next((name for name, known in labels.items() if self.greater in known and self.than in known), None)
         if axis is None:
             reason = f"{self.channel} has no dimension with both {self.greater!r} and {self.than!r}"
-            return Verdict(None, None, None, f"cannot be decided: {reason}", 0)
+            return Verdict.undecided(reason)
         runs = [run for run in ensemble.runs if self.arm in run and probe in run[self.arm]]
         numbers = [self._numbers(run, probe, axis) for run in runs]
         factor = "" if self.factor == 1 else f"{self.factor:g} × "

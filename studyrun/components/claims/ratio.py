@@ -85,7 +85,7 @@ class Ratio(Claim):
     def decide(self, ensemble: Ensemble) -> Verdict:
         for arm in (self.arm, self.over_arm or self.arm):
             if not ensemble.started(arm):
-                return _undecided(f"no run has an arm {arm!r} that started")
+                return Verdict.undecided(f"no run has an arm {arm!r} that started")
         above, below = self._sides(ensemble)
         runs = [
             run
@@ -95,7 +95,7 @@ class Ratio(Claim):
         open_ones = [_open(ensemble.channel(side.arm, side.probe, side.channel), side) for side in (above, below)]
         if open_ones[0] != open_ones[1]:
             names = [", ".join(dims) or "none" for dims in open_ones]
-            return _undecided(
+            return Verdict.undecided(
                 f"{above} leaves open: {names[0]}; {below}: {names[1]}; select labels until both are alike"
             )
         found = [self._pairs(run, above, below) for run in runs]
@@ -145,7 +145,7 @@ class Ratio(Claim):
     def _verdict(self, ratios: Sequence[np.ndarray], left_out: int, what: str) -> Verdict:
         without = f"; {left_out} with a zero or NaN left out" if left_out else ""
         if not ratios:
-            return _undecided(f"{what}: no run has a pair of numbers{without}")
+            return Verdict.undecided(f"{what}: no run has a pair of numbers{without}")
         medians = [float(np.median(one)) for one in ratios]
         ends, runs = bootstrap_interval(medians), len(ratios)
         low, high = (
@@ -176,7 +176,3 @@ def _near(ratios: np.ndarray, factor: float) -> np.ndarray:
     relative = ratios / np.median(ratios)
     slack = 1 + 1e-12
     return np.asarray((relative <= factor * slack) & (relative * factor * slack >= 1))
-
-
-def _undecided(reason: str) -> Verdict:
-    return Verdict(None, None, None, f"cannot be decided: {reason}", 0)

@@ -43,7 +43,7 @@ class Reaches(Claim):
     def decide(self, ensemble: Ensemble) -> Verdict:
         arms = ensemble.started(self.arm)
         if not arms:
-            return _undecided(f"no run has an arm {self.arm!r} that started")
+            return Verdict.undecided(f"no run has an arm {self.arm!r} that started")
         probe = None if self.channel is None else ensemble.locate("", self.channel, label=self.probe)
         watched = [(arm, self._values(arm, probe), self._level(arm)) for arm in arms]
         found = []
@@ -52,7 +52,7 @@ class Reaches(Claim):
                 what = (
                     f"no {arm.threshold_quantity} was recorded" if channel is None else "its optimizer has no threshold"
                 )
-                return _undecided(f"{self.arm}: {what}")
+                return Verdict.undecided(f"{self.arm}: {what}")
             found.append(self._first(arm, channel, level))
         times = [moment for moment in found if moment is not None]
         holds = len(times) == len(arms) if self.share == "all" else 2 * len(times) > len(arms)
@@ -93,7 +93,3 @@ class Reaches(Claim):
         if len(arms) == 1:
             return f"{self.arm} reached {level}{limit} at {when} (one run)"
         return f"{self.arm} reached {level}{limit} in {len(times)} of {len(arms)} runs, at {when}"
-
-
-def _undecided(reason: str) -> Verdict:
-    return Verdict(None, None, None, f"cannot be decided: {reason}", 0)

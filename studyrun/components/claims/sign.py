@@ -44,7 +44,7 @@ class Sign(Claim):
     def decide(self, ensemble: Ensemble) -> Verdict:
         reference = self.reference or ensemble.parents.get(self.arm)
         if not ensemble.started(self.arm) or reference is None:
-            return Verdict(None, None, None, f"cannot be decided: no run has a branch {self.arm!r} that started", 0)
+            return Verdict.undecided(f"no run has a branch {self.arm!r} that started")
         probe = ensemble.locate("", self.channel, label=self.probe)
         numbers = ensemble.gain(
             self.arm,
