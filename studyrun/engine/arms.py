@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from studyrun.engine.recorder import Recorder
 from studyrun.engine.signals import StopRequest
 from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
-from studyrun.errors import StudyrunError
+from studyrun.errors import RunFolderError, StudyrunError
 from studyrun.study.schema import TRUNK, Branch, Study
 from studyrun.trace.writer import TraceWriter
 
@@ -65,7 +64,7 @@ class RunInProgress:
         """Run what is left, arm by arm."""
         self.writer = writer
         if resumed is not None:
-            self.queue, self.done, self.current = list(resumed["queue"]), dict(resumed["done"]), resumed["arm"]
+            self._take_up(resumed)
         while True:
             ending = self._run_arm(self.current, resumed)
             if ending.state == "interrupted":
@@ -74,6 +73,15 @@ class RunInProgress:
             if not self.queue:
                 return self._finish("diverged" if "diverged" in self.done.values() else "complete")
             self.current = self.queue.pop(0)
+
+    def _take_up(self, checkpoint: dict[str, Any]) -> None:
+        """Stand where the checkpoint stood. Raises `RunFolderError` if it is not one of this study."""
+        self.queue, self.done, self.current = list(checkpoint["queue"]), dict(checkpoint["done"]), checkpoint["arm"]
+        for name in (self.current, *self.queue, *self.done):
+            if name != TRUNK and name not in {branch.name for branch in self.study.branches}:
+                raise RunFolderError(
+                    f"{self.folder} cannot be resumed: its checkpoint names the arm {name!r}, which study.yaml has not"
+                )
 
     def _run_arm(self, name: str, resumed: dict[str, Any] | None) -> Ending:
         study = study_of(self.study, name)
@@ -126,9 +134,15 @@ class RunInProgress:
     def _fork_path(self, name: str) -> Path:
         return self.checkpoint_folder / f"fork-{name}.pt"
 
+    def _twin_path(self, name: str) -> Path:
+        """A fork is written once and read hours later, so it lies there twice."""
+        return self.checkpoint_folder / f"fork-{name}.copy.pt"
+
     def _fork(self, branch: Branch, firing: Firing, state: ArmState) -> None:
         content = {"state": state.to_dict(), "value": firing.value, "threshold": firing.threshold}
-        checkpoints.save(self._fork_path(branch.name), {**content, "reason": firing.reason})
+        with self.stop.held():
+            for path in (self._fork_path(branch.name), self._twin_path(branch.name)):
+                checkpoints.save(path, {**content, "reason": firing.reason})
         if branch.name not in self.queue:
             self.queue.append(branch.name)
         when = f"step {state.step}, effective time {state.time:.6g}"
@@ -141,7 +155,10 @@ class RunInProgress:
         )
 
     def _fork_content(self, name: str) -> dict[str, Any]:
-        return checkpoints.load(self._fork_path(name))
+        content, warning = checkpoints.load_either(self._fork_path(name), self._twin_path(name))
+        if warning:
+            self.journal.warn(warning)
+        return content
 
     def _not_started(self, arm: Arm) -> None:
         """Put on record every branch that this arm's end leaves without a start, and those that hang on them."""
@@ -168,6 +185,7 @@ class RunInProgress:
     def _open_in_trace(self, name: str, study: Study, branch: Branch | None, step: int) -> None:
         """Add the arm, or, when resuming, drop its rows from `step` on: they are measured again, bit for bit."""
         if name in self.writer.arms:
+            self._check_rows(name, study, branch, step)
             self.writer.truncate(name, step)
         else:
             self.writer.add_arm(name, arm_attributes(study, branch, self._fork_content))
@@ -175,6 +193,18 @@ class RunInProgress:
                 self.writer.add_probe(name, entry.label, self.channels[entry.label], probe_attributes(entry))
         self.writer.set_arm(name, state="running", end_reason="")
         self.journal.event("arm", f"{name} starts at step {step}", arm=name, step=step)
+
+    def _check_rows(self, name: str, study: Study, branch: Branch | None, step: int) -> None:
+        """Raise `RunFolderError` unless the trace reaches to where the arm goes on, so that no row goes missing."""
+        first = 0 if branch is None else self._fork_content(branch.name)["state"]["step"]
+        for entry in study.probes:
+            due = next((one for one in range(step - 1, first - 1, -1) if entry.schedule.due(one)), None)
+            last = self.writer.last_step(name, entry.label, step)
+            if due is not None and (last is None or last < due):
+                raise RunFolderError(
+                    f"{self.writer.path} is older than the checkpoint: arm {name!r} goes on at step {step}, and probe "
+                    f"{entry.label!r} has no row of step {due}. {checkpoints.AGAIN.format(self.folder)}"
+                )
 
     def _close_in_trace(self, arm: Arm, ending: Ending) -> None:
         name = arm.name
@@ -190,7 +220,7 @@ class RunInProgress:
                 arm=name,
                 step=arm.trainer.step,
             )
-        self.writer.flush()  # before a checkpoint that never comes back to this arm
+        self._flush()  # before a checkpoint that never comes back to this arm
         if ending.state != "interrupted" and self.queue:
             self._save({"arm": self.queue[0], "queue": self.queue[1:], "state": None, "costs": {}})
 
@@ -199,7 +229,7 @@ class RunInProgress:
         with suppress(StudyrunError):  # the disk may be what failed; the error itself is on its way up
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             self.writer.set_arm(name, state=state, end_reason=str(error) or type(error).__name__)
-            self.writer.flush()
+            self._flush()
 
     # --- checkpoints and status ----------------------------------------------------------------------------------
 
@@ -213,7 +243,7 @@ class RunInProgress:
         self._at_start = None
         write_costs(self.writer, self.current, self.ledger)
         self.writer.set_arm(self.current, steps=step)
-        self.writer.flush()
+        self._flush()
         content = {"arm": self.current, "queue": self.queue, "state": state().to_dict(), "costs": self.ledger.to_dict()}
         self._save(content)
         if kept:
@@ -221,19 +251,23 @@ class RunInProgress:
 
     def _save(self, content: dict[str, Any]) -> None:
         """Replace the latest checkpoint, keeping the one before it."""
-        latest = self.checkpoint_folder / "latest.pt"
-        if latest.exists():
-            shutil.copyfile(latest, self.checkpoint_folder / "previous.pt")
-        checkpoints.save(latest, {**content, "done": self.done})
+        latest = self.checkpoint_folder / checkpoints.LATEST
+        with self.stop.held():
+            checkpoints.set_aside(latest, self.checkpoint_folder / checkpoints.PREVIOUS)
+            checkpoints.save(latest, {**content, "done": self.done})
         self._last_saved = monotonic()
+
+    def _flush(self) -> None:
+        with self.stop.held():
+            self.writer.flush()
 
     def _update(self, step: int, fraction: float, note: str) -> None:
         self.progress.update(self.current, step, fraction, note)
         if self.writer.buffered_bytes > MOST_BUFFERED:
-            self.writer.flush()
+            self._flush()
         if monotonic() - self._last_status > SECONDS_BETWEEN_STATUS:
             self._last_status = monotonic()
-            self.writer.flush()
+            self._flush()
             self.journal.set_status(state="running", arm=self.current, step=step, fraction=fraction)
 
     def _finish(self, state: str) -> RunResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,21 @@ def provenance(problem: Problem, command: Sequence[str]) -> dict[str, Any]:
             if one.origin != "built-in"
         },
     }
+
+
+def differences(problem: Problem, facts: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when the run began, of what its bits depend on, in words."""
+    packages = facts.get("packages") or {}
+    pairs: list[tuple[str, str | None, str | None]] = [
+        ("studyrun", facts.get("studyrun"), __version__),
+        ("the device", facts.get("device"), _device(problem.device)),
+    ]
+    pairs += [(name, packages.get(name), _version(name)) for name in ("torch", "numpy") if name in packages]
+    return [
+        f"the run began with {what} {before} and goes on with {now}: from here on it may differ in rounding"
+        for what, before, now in pairs
+        if before is not None and before != now
+    ]
 
 
 def _version(package: str) -> str | None:

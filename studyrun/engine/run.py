@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from studyrun.engine import checkpoint as checkpoints
 from studyrun.engine.arms import RunInProgress, RunResult
-from studyrun.engine.events import Journal, Progress, write_atomically
+from studyrun.engine.events import Journal, Progress
 from studyrun.engine.prepare import Prepared, prepare
 from studyrun.engine.provenance import provenance
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError, StudyrunError
+from studyrun.trace.atomic import write_atomically
 from studyrun.trace.writer import TraceWriter
 
 __all__ = ["Prepared", "RunResult", "execute", "prepare", "resume"]
@@ -29,29 +30,43 @@ def execute(
     write_atomically(folder / "study.yaml", study.to_yaml())
     write_atomically(folder / "provenance.json", json.dumps(facts, indent=2) + "\n")
     git = facts["git"] or {}
-    text = study.to_yaml()
-    with TraceWriter.create(
-        folder / "trace.h5", title=study.title, study=text, git_commit=git.get("commit", "")
-    ) as writer:
-        return _guarded(prepared, folder, progress, writer, None, stop or StopRequest())
+    stop = stop or StopRequest()
+    writer = TraceWriter.create(
+        folder / "trace.h5", title=study.title, study=study.to_yaml(), git_commit=git.get("commit", "")
+    )
+    with _closing(writer, stop):
+        return _guarded(prepared, folder, progress, writer, None, stop)
 
 
-def resume(prepared: Prepared, folder: Path, progress: Progress, stop: StopRequest | None = None) -> RunResult:
-    """Go on with the run in `folder` from its last checkpoint. Raises `RunFolderError` if there is none."""
-    content = _latest(folder)
-    with TraceWriter.resume(folder / "trace.h5") as writer:
-        return _guarded(prepared, folder, progress, writer, content, stop or StopRequest())
+def resume(
+    prepared: Prepared,
+    folder: Path,
+    progress: Progress,
+    stop: StopRequest | None = None,
+    warnings: Sequence[str] = (),
+) -> RunResult:
+    """Go on with the run in `folder` from its last checkpoint that is whole, putting the warnings on record.
 
-
-def _latest(folder: Path) -> dict[str, Any]:
-    """The newest checkpoint that can be read."""
+    Raises `RunFolderError` if there is none.
+    """
+    stop = stop or StopRequest()
+    kept = folder / "checkpoints"
     try:
-        return checkpoints.load(folder / "checkpoints" / "latest.pt")
-    except RunFolderError as first:
-        try:
-            return checkpoints.load(folder / "checkpoints" / "previous.pt")
-        except RunFolderError:
-            raise RunFolderError(f"{folder} cannot be resumed: {first}") from first
+        content, warning = checkpoints.load_either(kept / checkpoints.LATEST, kept / checkpoints.PREVIOUS)
+    except RunFolderError as error:
+        raise RunFolderError(f"{folder} cannot be resumed: {error}. {checkpoints.AGAIN.format(folder)}") from error
+    with _closing(TraceWriter.resume(folder / "trace.h5"), stop) as writer:
+        return _guarded(prepared, folder, progress, writer, content, stop, [*warnings, *filter(None, [warning])])
+
+
+@contextmanager
+def _closing(writer: TraceWriter, stop: StopRequest) -> Iterator[TraceWriter]:
+    """Flush and close at the end, which nobody's second Ctrl-C comes into the middle of."""
+    try:
+        yield writer
+    finally:
+        with stop.held():
+            writer.close()
 
 
 def _guarded(
@@ -61,11 +76,14 @@ def _guarded(
     writer: TraceWriter,
     content: dict[str, Any] | None,
     stop: StopRequest,
+    warnings: Sequence[str] = (),
 ) -> RunResult:
     """Run with the signals caught, and the status set to `failed` if anything is raised."""
     running = RunInProgress(prepared, folder, progress, stop)
     running.journal.set_status(state="running")
     running.journal.event("run started" if content is None else "run resumed")
+    for warning in warnings:
+        running.journal.warn(warning)
     try:
         with stop.listening():
             return running.run(writer, content)

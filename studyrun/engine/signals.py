@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM once: finish the step. Twice: stop now."""
+"""Ctrl-C, SIGTERM, or SIGUSR1, Slurm's warning, once: finish the step. Ctrl-C or SIGTERM again: stop now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+WARNING = signal.SIGUSR1
+"""Asks to stop however often it comes: a warning that reaches a process on two ways is not a second request."""
 
 
 class StopRequest:
@@ -17,15 +19,34 @@ class StopRequest:
     def __init__(self, announce: Callable[[], None] | None = None) -> None:
         self.requested = False
         self._announce = announce
+        self._held = 0
+        self._at_once = False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal, as its handler."""
-        if self.requested:
+        """Take a signal, as its handler. Raises `KeyboardInterrupt` the second time, after what `held` holds."""
+        if not self.requested:
+            self.requested = True
+            if self._announce is not None:
+                with suppress(RuntimeError):  # a print that the signal came into the middle of refuses another
+                    self._announce()
+        elif number == WARNING:
+            return
+        elif self._held:
+            self._at_once = True
+        else:
             raise KeyboardInterrupt
-        self.requested = True
-        if self._announce is not None:
-            with suppress(RuntimeError):  # a print that the signal came into the middle of refuses another
-                self._announce()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a second request wait until the block has ended: writing is not left half-way."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+        if self._at_once and not self._held:
+            self._at_once = False
+            raise KeyboardInterrupt
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:

@@ -15,6 +15,8 @@ def failures_of(folder: Path) -> Iterator[None]:
     """Whatever fails inside is a failed run, which left a folder: neither an invalid study nor a wrong command."""
     try:
         yield
+    except RunFailedError:
+        raise  # which names its folder already
     except Exception as error:
         raise RunFailedError(f"{folder}: {explained(error)}") from error
 

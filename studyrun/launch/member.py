@@ -11,6 +11,7 @@ from studyrun.engine.run import RunResult, prepare
 from studyrun.engine.signals import StopRequest
 from studyrun.launch.failure import explained
 from studyrun.launch.folder import data_folder, make_run_folder
+from studyrun.launch.lock import holding
 from studyrun.launch.one import run_prepared
 from studyrun.launch.outcome import MemberOutcome
 from studyrun.launch.resume_one import resume_one
@@ -59,7 +60,8 @@ def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResul
     use_threads(task.threads)
     prepared = prepare(replace(own, source=task.source or own.source), data_folder())
     folder = task.folder if task.folder.is_dir() else make_run_folder(task.folder)
-    return run_prepared(prepared, folder, task.command, progress, stop)
+    with holding(folder, progress):
+        return run_prepared(prepared, folder, task.command, progress, stop)
 
 
 @lru_cache(maxsize=1)

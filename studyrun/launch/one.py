@@ -10,6 +10,7 @@ from studyrun.engine.run import Prepared, RunResult, execute, prepare
 from studyrun.engine.signals import StopRequest
 from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import check_place, data_folder, make_run_folder
+from studyrun.launch.lock import holding
 from studyrun.launch.sources import copy_sources
 from studyrun.study.schema import Study
 
@@ -21,7 +22,8 @@ def run_one(study: Study, out: Path | None, command: Sequence[str], progress: Pr
     with stop_request(progress).listening() as stop:
         folder = make_run_folder(out)
         progress.say(f"{folder}: {study.title}")
-        return run_prepared(prepared, folder, command, progress, stop)
+        with failures_of(folder), holding(folder, progress):
+            return run_prepared(prepared, folder, command, progress, stop)
 
 
 def run_prepared(

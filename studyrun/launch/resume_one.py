@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from studyrun.engine.checkpoint import LATEST, PREVIOUS
 from studyrun.engine.events import Progress
 from studyrun.engine.problem import fingerprint
+from studyrun.engine.provenance import differences
 from studyrun.engine.run import Prepared, RunResult, prepare, resume
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError, StudyrunError
 from studyrun.launch.folder import data_folder
+from studyrun.launch.lock import holding
 from studyrun.launch.one import carried_out, run_prepared
-from studyrun.launch.state import DONE, check_free, read_status, state_of
+from studyrun.launch.state import DONE, read_status, state_of
 from studyrun.launch.threads import use_threads
 from studyrun.study import load_study
 from studyrun.trace.folder import TRACE, read_json
@@ -25,21 +28,40 @@ def resume_one(folder: Path, progress: Progress, stop: StopRequest) -> RunResult
     With the same data, threads and versions it ends bit for bit as if it had never stopped. Raises `RunFolderError` if
     the folder cannot be resumed, `RunFailedError` if the run fails.
     """
-    check_free(folder)
     if state_of(folder) in DONE:
-        return RunResult(folder, state_of(folder), dict(read_status(folder).get("arms", {})))
+        return _as_it_is(folder)
     if not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder} cannot be resumed: it holds no study.yaml")
-    facts = read_json(folder / "provenance.json")
+    with holding(folder, progress):
+        if state_of(folder) in DONE:  # by the process that held it until now
+            return _as_it_is(folder)
+        return _carried_on(folder, progress, stop)
+
+
+def _as_it_is(folder: Path) -> RunResult:
+    return RunResult(folder, state_of(folder), dict(read_status(folder).get("arms", {})))
+
+
+def _carried_on(folder: Path, progress: Progress, stop: StopRequest) -> RunResult:
+    facts, warnings = _facts(folder)
     if isinstance(threads := facts.get("threads"), int):
         use_threads(threads)
     prepared = prepare(load_study(folder / "study.yaml"), data_folder())
     _check_data(folder, prepared, facts)
     if _has_checkpoint(folder):
-        return carried_out(folder, lambda: resume(prepared, folder, progress, stop))
+        warnings += differences(prepared.problem, facts)
+        return carried_out(folder, lambda: resume(prepared, folder, progress, stop, warnings))
     _clear_trace(folder)
     progress.say(f"{folder} has no checkpoint yet: it starts from the beginning")
     return run_prepared(prepared, folder, facts.get("command", ()), progress, stop)
+
+
+def _facts(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What provenance.json says of the process that began the run, and what is to be said where it cannot be read."""
+    try:
+        return read_json(folder / "provenance.json"), []
+    except RunFolderError as error:
+        return {}, [f"{error}; nothing tells whether data, versions and threads are those that the run began with"]
 
 
 def _check_data(folder: Path, prepared: Prepared, facts: dict[str, Any]) -> None:
@@ -51,7 +73,7 @@ def _check_data(folder: Path, prepared: Prepared, facts: dict[str, Any]) -> None
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    return any((folder / "checkpoints" / name).is_file() for name in ("latest.pt", "previous.pt"))
+    return any((folder / "checkpoints" / name).is_file() for name in (LATEST, PREVIOUS))
 
 
 def _clear_trace(folder: Path) -> None:

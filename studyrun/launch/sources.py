@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from studyrun.engine.events import write_atomically
 from studyrun.errors import ComponentError, RunFolderError
 from studyrun.registry import Listing, Registry
 from studyrun.study.schema import Study
+from studyrun.trace.atomic import write_atomically
 
 
 def copy_sources(study: Study, folder: Path) -> None:

@@ -13,7 +13,7 @@ from studyrun.launch.member import MemberTask
 from studyrun.launch.one import run_one, stop_request
 from studyrun.launch.outcome import MemberOutcome, Outcome
 from studyrun.launch.resume_one import resume_one
-from studyrun.launch.state import DONE, check_free, read_status, state_of
+from studyrun.launch.state import DONE, read_status, state_of
 from studyrun.launch.sweep import finish_sweep, run_sweep
 from studyrun.launch.threads import threads_each
 from studyrun.study import Study
@@ -49,7 +49,6 @@ def resume(
     Raises `RunFolderError` if the folder is no run's, or another process is filling it.
     """
     progress = progress or Silent()
-    check_free(folder)
     if (folder / SWEEP).is_file():
         return _resume_sweep(folder, workers, fail_fast, progress)
     if not (folder / "status.json").is_file() and not (folder / "study.yaml").is_file():

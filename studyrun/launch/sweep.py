@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from studyrun.engine.events import Journal, Progress, write_atomically
+from studyrun.engine.events import Journal, Progress
 from studyrun.engine.run import prepare
 from studyrun.engine.signals import StopRequest
 from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import check_place, data_folder, make_run_folder
+from studyrun.launch.lock import holding
 from studyrun.launch.member import MemberTask, finish_member
 from studyrun.launch.one import stop_request
 from studyrun.launch.outcome import MemberOutcome, Outcome, joint_state
@@ -22,6 +23,7 @@ from studyrun.launch.sources import copy_sources
 from studyrun.launch.state import NOT_STARTED, state_of
 from studyrun.launch.threads import threads_each
 from studyrun.study import Study, study_from_member
+from studyrun.trace.atomic import write_atomically
 from studyrun.trace.folder import SWEEP, SWEEP_FORMAT
 
 
@@ -56,8 +58,12 @@ def _lay_out(study: Study, folder: Path) -> None:
 def finish_sweep(
     folder: Path, tasks: Sequence[MemberTask], progress: Progress, *, workers: int, fail_fast: bool
 ) -> Outcome:
-    """Run what is left of a sweep, `workers` members at a time."""
-    workers = min(workers, len(tasks))
+    """Run what is left of a sweep, `workers` members at a time. Raises `RunFolderError` if another process does so."""
+    with holding(folder, progress):
+        return _finished(folder, tasks, progress, min(workers, len(tasks)), fail_fast)
+
+
+def _finished(folder: Path, tasks: Sequence[MemberTask], progress: Progress, workers: int, fail_fast: bool) -> Outcome:
     record = SweepRecord(folder, [task.name for task in tasks], progress)
     record.begin(workers, tasks[0].threads)
     with stop_request(progress).listening() as stop, suppress(KeyboardInterrupt):

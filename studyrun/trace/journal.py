@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from studyrun.trace.atomic import sync_folder
+
 PAGE = 4096
 Pages = Mapping[int, bytes | bytearray]
 
@@ -104,7 +106,7 @@ def _write_journal(path: Path, journal: Journal) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _apply(path: Path, descriptor: int, journal: Journal) -> None:
@@ -133,13 +135,3 @@ def _runs(pages: Pages) -> Iterator[tuple[int, bytes]]:
         run.append(pages[index])
     if run:
         yield first, b"".join(run)
-
-
-def _sync_folder(folder: Path) -> None:
-    """See the journal's name on the disk; a system that cannot open a folder for that goes without."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

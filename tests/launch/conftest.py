@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from oracles.plain_study import PLAIN
+from oracles.processes import Sleeper
 
 Write = Callable[..., Path]
 
@@ -31,3 +32,11 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return make
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Sleeper]:
+    """Another process of this host, with what it says of itself as `identity`."""
+    process = Sleeper()
+    yield process
+    process.end()

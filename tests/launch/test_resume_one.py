@@ -6,17 +6,17 @@ import json
 import os
 import shutil
 import signal
-import socket
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import assert_same_channels
+from oracles.processes import Heard
 
 from studyrun import open_run
 from studyrun.engine.events import Silent
 from studyrun.errors import RunFolderError
+from studyrun.launch.lock import holding
 from studyrun.launch.start import launch, resume
 from studyrun.study import load_study
 
@@ -33,16 +33,6 @@ class StopAt(Silent):
         if (arm, step) == self.place:
             for _ in range(self.times):
                 os.kill(os.getpid(), self.number)
-
-
-class Heard(Silent):
-    """What was said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str, level: str = "info") -> None:
-        self.lines.append(text)
 
 
 @pytest.mark.parametrize(("arm", "step"), [("baseline", 0), ("baseline", 2), ("baseline", 5), ("exit", 4)])
@@ -143,12 +133,16 @@ def test_it_goes_on_with_as_many_threads_as_it_began_with(write, monkeypatch: py
     assert asked == [7]
 
 
-def test_a_folder_that_another_process_fills_is_refused(write) -> None:
+def test_a_folder_that_another_process_fills_is_refused(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studyrun.launch.lock.HANDOVER", 0.1)
     folder = launch(load_study(write()), progress=StopAt("baseline", 3)).folder
-    status = {"state": "running", "pid": os.getppid(), "host": socket.gethostname(), "started": time.time()}
-    (folder / "status.json").write_text(json.dumps(status))
-    with pytest.raises(RunFolderError, match=rf"run1 is being filled by process {os.getppid()} on this host"):
+    before = (folder / "trace.h5").read_bytes()
+    with (
+        holding(folder),
+        pytest.raises(RunFolderError, match=rf"run1 is being filled by process {os.getpid()} on this host"),
+    ):
         resume(folder)
+    assert (folder / "trace.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize("there", [True, False])
