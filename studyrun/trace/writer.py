@@ -146,6 +146,15 @@ class TraceWriter:
             probe.buffer.last_step = int(kept[-1]) if kept else None
             probe.dirty = True
 
+    def last_step(self, arm: str, label: str, before: int) -> int | None:
+        """The last step < `before` of which the probe has a row in the file, None if there is none."""
+        probe = self._probe(arm, label)
+        if not probe.datasets:
+            return None
+        steps = probe.datasets["step"][: probe.rows]
+        rows = int(np.searchsorted(steps, before))
+        return int(steps[rows - 1]) if rows else None
+
     def flush(self) -> None:
         """Bring what waits to the disk.
 
