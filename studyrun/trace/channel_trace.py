@@ -38,7 +38,8 @@ class Rows:
 
     def read(self, name: str) -> np.ndarray:
         """One array from the file, in the type in which it was recorded. The file is closed again at once."""
-        values = file.read(self.path, lambda trace: _load(trace[f"{self.group}/{name}"], self.count))
+        where = f"{self.group}/{name}"
+        values = file.read(self.path, lambda trace: _load(trace[where], self.count), where)
         if len(values) < self.count:
             raise TraceError(f"{self.path} was cut back after it was opened; open the run again")
         return values

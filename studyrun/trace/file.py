@@ -12,20 +12,20 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from studyrun.errors import TraceError
+from studyrun.errors import StudyrunError, TraceError
+from studyrun.trace import sums
 from studyrun.trace.journal import journal_of, read_journal
-from studyrun.trace.layout import FORMAT
+from studyrun.trace.layout import READABLE, unreadable
 from studyrun.trace.pages import PagedFile
 
 Result = TypeVar("Result")
 
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.02  # seconds, doubled at each attempt: a commit takes some milliseconds
-_HIDDEN = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
 
 
-def read(path: Path, what: Callable[[h5py.File], Result]) -> Result:
-    """Open the trace, hand it to `what`, close it, and return what that made of it.
+def read(path: Path, what: Callable[[h5py.File], Result], name: str = "") -> Result:
+    """Open the trace, hand it to `what`, close it, and return what that made of it; `name` is the channel it is after.
 
     A writer is never held up. A read during which the file changed is done again, except for the last attempt: a read
     that takes longer than the pause between two flushes would never end. Raises `TraceError` where the file is damaged
@@ -37,14 +37,22 @@ def read(path: Path, what: Callable[[h5py.File], Result]) -> Result:
             with _opened(path) as file:
                 check_format(path, file)
                 result = what(file)
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+        except StudyrunError:
+            raise
+        except Exception as error:  # a damaged file has h5py raise whatever comes of it
             if last or _stamps(path) == before:
-                raise TraceError(f"{path} cannot be read: {error}") from error
+                raise TraceError(_damage(path, name, error)) from error
         else:
             if last or _stamps(path) == before:
                 return result
         time.sleep(_FIRST_PAUSE * 2**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _damage(path: Path, name: str, error: Exception) -> str:
+    where = f"{path}: {name.strip('/')}" if name else str(path)
+    reason = str(error) or type(error).__name__
+    return f"{where} cannot be read: {reason}; `studyrun check {path.parent}` says what is damaged"
 
 
 @contextmanager
@@ -77,13 +85,18 @@ def check_format(path: Path, file: h5py.File) -> None:
     found = file.attrs.get("studyrun_format")
     if found is None:
         raise TraceError(f"{path} is no trace of studyrun: it lacks the attribute studyrun_format")
-    if found != FORMAT:
-        raise TraceError(f"{path} has studyrun_format {found}; this version reads {FORMAT}")
+    if found not in READABLE:
+        raise TraceError(f"{path}: {unreadable(found)}")
 
 
 def read_attributes(target: h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    """Attributes as plain Python numbers and texts, without those that only HDF5 needs."""
-    return {name: _plain(target.attrs[name]) for name in target.attrs if name not in _HIDDEN}
+    """Attributes as plain Python numbers and texts, without those that only HDF5 needs.
+
+    Raises `ValueError` where the texts are not those that were written.
+    """
+    found = {name: _plain(target.attrs[name]) for name in target.attrs if name not in sums.HIDDEN}
+    sums.hold(target, sums.TEXTS, {name: value for name, value in found.items() if isinstance(value, str)})
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,10 @@
 `/<arm>/<probe>/<channel>`: each probe's group has its own `step` (unlimited) and `time`, and a dimension scale for
 every other dimension of its channels. netCDF has no booleans and no half floats: `bool` lies as int8 with xarray's
 attribute `dtype`, `float16` as float32, which holds it exactly, with the same attribute.
+
+A bit that flips on the disk is found when it is read. HDF5 sums its own structures and, by the filter `fletcher32`, the
+numbers; what it does not sum are texts, which lie in a heap of their own: they have `crc32` attributes (`sums.py`).
+Format 1 had neither.
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ from typing import Any
 import h5py
 import numpy as np
 
+from studyrun.trace import sums
 from studyrun.trace.buffer import ProbeBuffer
 from studyrun.trace.channel import Channel, Dimension
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 CONVENTIONS = "CF-1.11"
-LIBRARY_VERSIONS = ("v108", "v110")  # old enough for the netCDF of any distribution in use
+EMPTY_FILE = ("v108", "v110")  # a later head of the file would be marked as open for as long as a writer lives
+LIBRARY_VERSIONS = ("v110", "v110")  # the oldest that sums the index of chunks; any netCDF in use reads it
 Attribute = str | int | float | bool
 
 _ON_DISK = {"bool": "int8", "float16": "float32"}
@@ -30,17 +37,31 @@ _TEXT = h5py.string_dtype("utf-8")
 _COORDINATES = ("step", "time")
 
 
+def unreadable(found: Any) -> str:
+    """What to say of a trace whose format, `found`, is not among those that this version reads."""
+    newer = ", made by a newer studyrun" if isinstance(found, int | np.integer) and found > FORMAT else ""
+    return f"studyrun_format is {found}{newer}; this version reads {READABLE[0]} to {FORMAT}"
+
+
 def set_attributes(target: h5py.Group | h5py.Dataset, attributes: Mapping[str, Attribute]) -> None:
     """Write attributes as netCDF can hold them: text in UTF-8, booleans as 0 and 1."""
+    texts = {name: _storable(value) for name, value in attributes.items() if isinstance(value, str)}
+    if texts:
+        texts = sums.texts_of(target) | texts
+        target.attrs[sums.TEXTS] = sums.crc_of(texts)
     for name, value in attributes.items():
         if isinstance(value, str):
-            target.attrs[name] = value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+            target.attrs[name] = texts[name]
         elif isinstance(value, bool | np.bool_):
             target.attrs[name] = np.int8(value)
         elif isinstance(value, int | np.integer):
             target.attrs[name] = np.int64(value)
         else:
             target.attrs[name] = np.float64(value)
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
 def chunk_rows(channel: Channel) -> int:
@@ -51,10 +72,11 @@ def chunk_rows(channel: Channel) -> int:
 
 def make_probe(group: h5py.Group, channels: Sequence[Channel]) -> None:
     """Lay out an empty probe: its scales, and each channel attached to them."""
-    step = group.create_dataset("step", (0,), "int64", maxshape=(None,), chunks=(_CHUNK_ROWS,))
+    growing: dict[str, Any] = {"maxshape": (None,), "chunks": (_CHUNK_ROWS,), "fletcher32": True}
+    step = group.create_dataset("step", (0,), "int64", **growing)
     step.make_scale("step")
     set_attributes(step, {"long_name": "training step", "units": "1"})
-    time = group.create_dataset("time", (0,), "float64", maxshape=(None,), chunks=(_CHUNK_ROWS,))
+    time = group.create_dataset("time", (0,), "float64", **growing)
     time.dims[0].attach_scale(step)
     set_attributes(time, {"long_name": "effective time Σ η", "symbol": "Σ η", "units": "1"})
     for dimension in {dimension.name: dimension for channel in channels for dimension in channel.dims}.values():
@@ -64,9 +86,12 @@ def make_probe(group: h5py.Group, channels: Sequence[Channel]) -> None:
 
 
 def _make_scale(group: h5py.Group, dimension: Dimension) -> None:
-    texts = isinstance(dimension.labels[0], str)
-    data = np.array(dimension.labels, dtype=object if texts else "int64")
-    scale = group.create_dataset(dimension.name, data=data, dtype=_TEXT if texts else "int64")
+    if isinstance(dimension.labels[0], str):
+        scale = group.create_dataset(dimension.name, data=np.array(dimension.labels, dtype=object), dtype=_TEXT)
+        scale.attrs[sums.LABELS] = sums.crc_of(dict(enumerate(map(str, dimension.labels))))
+    else:
+        data = np.array(dimension.labels, dtype="int64")
+        scale = group.create_dataset(dimension.name, data=data, chunks=data.shape, fletcher32=True)
     scale.make_scale(dimension.name)
     set_attributes(scale, {"long_name": dimension.name.replace("_", " ")})
 
@@ -79,6 +104,7 @@ def _make_channel(group: h5py.Group, channel: Channel) -> None:
         _disk_dtype(channel),
         maxshape=(None, *channel.shape),
         chunks=(chunk_rows(channel), *channel.shape),
+        fletcher32=True,
         **(compression if prod(channel.shape) > _WIDE else {}),
     )
     for axis, name in enumerate(("step", *(dimension.name for dimension in channel.dims))):
@@ -124,9 +150,11 @@ def dimension_names(dataset: h5py.Dataset) -> tuple[str, ...]:
 
 
 def labels(scale: h5py.Dataset) -> tuple[int, ...] | tuple[str, ...]:
-    """The labels along a dimension."""
+    """The labels along a dimension. Raises `ValueError` where they are not those that were written."""
     if h5py.check_string_dtype(scale.dtype) is not None:
-        return tuple(str(text) for text in scale.asstr()[()])
+        texts = tuple(str(text) for text in scale.asstr(errors="surrogateescape")[()])
+        sums.hold(scale, sums.LABELS, dict(enumerate(texts)))
+        return texts
     return tuple(int(number) for number in scale[()])
 
 

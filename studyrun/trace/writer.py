@@ -54,7 +54,9 @@ class TraceWriter:
     def __init__(self, path: Path, pages: PagedFile, mode: str) -> None:
         self.path = path
         self._pages = pages
-        self._file = h5py.File(pages, mode, track_order=True, libver=layout.LIBRARY_VERSIONS, rdcc_nbytes=_CACHE)
+        if mode == "w":
+            h5py.File(pages, "w", track_order=True, libver=layout.EMPTY_FILE).close()
+        self._file = h5py.File(pages, "r+", track_order=True, libver=layout.LIBRARY_VERSIONS, rdcc_nbytes=_CACHE)
         self._arms: dict[str, _Arm] = {}
         self._buffered = 0
 
@@ -91,11 +93,17 @@ class TraceWriter:
             raise RunFolderError(f"{path} does not exist") from None
         except OSError as error:
             raise RunFolderError(f"{path} cannot be opened as a trace: {error}") from error
-        found = writer._file.attrs.get("studyrun_format", "none")
-        if found != layout.FORMAT:
+        try:
+            found = writer._file.attrs.get("studyrun_format", "none")
+            if found not in layout.READABLE:
+                raise RunFolderError(f"{path}: {layout.unreadable(found)}")
+            writer._arms = {name: _Arm(made=True, probes=_probes_of(group)) for name, group in writer._file.items()}
+        except RunFolderError:
             writer._abandon()
-            raise RunFolderError(f"{path}: expected a trace of studyrun_format {layout.FORMAT}, got {found}")
-        writer._arms = {name: _Arm(made=True, probes=_probes_of(group)) for name, group in writer._file.items()}
+            raise
+        except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
+            writer._abandon()
+            raise RunFolderError(f"{path} is damaged: {error}") from error
         return writer
 
     @property
@@ -236,8 +244,9 @@ def _write_error(path: Path, error: OSError, need: int) -> RunFolderError:
     """What to tell the user of a commit that failed."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return RunFolderError(f"{path} cannot be written: {error.strerror or error}; what was written before is whole")
+    room = f"{max(0.1, need / 1e6):.1f} MB"
     return RunFolderError(
-        f"the disk is full: no room for {need / 1e6:.1f} MB more in {path}. What was written before is whole and "
+        f"the disk is full: no room for {room} more in {path}. What was written before is whole and "
         f"readable; free some space, then: studyrun resume {path.parent}"
     )
 

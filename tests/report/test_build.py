@@ -18,6 +18,7 @@ from oracles.synthetic_run import make_sweep
 
 from studyrun.errors import RunFolderError
 from studyrun.report import UnmetClaimError, build_report
+from studyrun.trace.layout import set_attributes
 
 FIGURES = ["loss", "delta_loss"]
 HOLDS = {"use": "sign", "as": "outliers", "channel": "by_group", "arm": "exit", "sign": "positive"}
@@ -222,7 +223,7 @@ def test_an_arm_that_diverged_is_drawn_as_far_as_numbers_go(run_folder):
         trace["exit/loss/by_group"][-20:] = np.inf
         trace["exit/loss/by_group"][-10:] = np.nan
         trace["exit/sharpness/eigenvalue"][-2:] = np.nan
-        trace["exit"].attrs["state"] = "diverged"
+        set_attributes(trace["exit"], {"state": "diverged"})
     with np.errstate(all="raise"):
         result = build_report(folder)
     assert result.broken == ()

@@ -39,13 +39,13 @@ result = {{
     "order": list(loss),
     "dims": [dim[0].name for dim in groups.dims],
     "labels": list(loss["group"].asstr()[()]),
-    "attributes": {{name: groups.attrs[name] for name in groups.attrs if name != "DIMENSION_LIST"}},
+    "attributes": {{name: groups.attrs[name] for name in groups.attrs if name not in ("DIMENSION_LIST", "crc32")}},
     "unlimited": [dataset.maxshape[0] for dataset in (groups, loss["time"], loss["step"])],
     "time": [loss["time"].attrs["long_name"], str(loss["time"].dtype), str(loss["step"].dtype)],
     "bool": [str(loss["right"].dtype), loss["right"].attrs["dtype"]],
 }}""")
     assert found["root"] == ["CF-1.11", "A title", "title: A title\n", "abc"]
-    assert found["format"] == 1
+    assert found["format"] == 2
     assert found["order"] == ["step", "time", "group", "train", "by_group", "right"]
     assert found["dims"] == ["/baseline/loss/step", "/baseline/loss/group"]
     assert found["labels"] == ["inlier", "Ausreißer"]

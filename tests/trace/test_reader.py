@@ -144,8 +144,8 @@ def test_a_damaged_trace_is_named(tmp_path):
 def test_a_trace_of_a_later_format_is_refused(path, writer):
     writer.close()
     with h5py.File(path, "r+") as file:
-        file.attrs["studyrun_format"] = 2
-    with pytest.raises(TraceError, match="has studyrun_format 2; this version reads 1"):
+        file.attrs["studyrun_format"] = 3
+    with pytest.raises(TraceError, match="studyrun_format is 3, made by a newer studyrun; this version reads 1 to 2"):
         open_run(path.parent)
 
 
