@@ -23,6 +23,7 @@ from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
 from studyrun.errors import RunFolderError, StudyrunError
 from studyrun.study.schema import TRUNK, Branch, Study
+from studyrun.trace.manifest import write_manifest
 from studyrun.trace.writer import TraceWriter
 
 SECONDS_BETWEEN_STATUS = 5.0
@@ -271,6 +272,7 @@ class RunInProgress:
             self.journal.set_status(state="running", arm=self.current, step=step, fraction=fraction)
 
     def _finish(self, state: str) -> RunResult:
+        write_manifest(self.folder, state, self.journal.status["started"])
         self.journal.set_status(state=state, arms=self.done)
         self.journal.event("run ended", state=state)
         return RunResult(self.folder, state, dict(self.done))
