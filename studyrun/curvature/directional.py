@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import jvp
 
 from studyrun.curvature.flat import PerExampleLoss, check_losses, chunks, leaves, unflatten
+from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.curvature.primitives import primitives, twice_differentiable
 from studyrun.curvature.reverse import dot, gradients
 
@@ -169,7 +170,9 @@ def _is_right(way: Way, few: Line, curvatures: bool) -> bool:
     weights = torch.linspace(1, 2, len(few.inputs), dtype=few.parameters[0].dtype, device=few.parameters[0].device)
     try:
         found = way(few, curvatures)
-    except (NotImplementedError, RuntimeError):  # no forward derivative, or none under torch.func
+    except (NotImplementedError, RuntimeError) as error:  # no forward derivative, or none under torch.func
+        if ran_out_of_memory(error):
+            raise
         return False
     truth, scales = _truth(few, weights, curvatures)
     epsilon = torch.finfo(weights.dtype).eps

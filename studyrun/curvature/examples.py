@@ -104,7 +104,7 @@ class OperatorOverExamples(SymmetricOperator, Generic[Graph]):
         return losses
 
     def _check_deterministic(self) -> None:
-        few = slice(0, EXAMPLES_TO_COMPARE)
+        few = slice(0, min(EXAMPLES_TO_COMPARE, self._chunks[0].stop))
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
             first, second = (self._losses(self._inputs[few], self._targets[few]) for _ in range(2))

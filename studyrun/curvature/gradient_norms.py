@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from studyrun.curvature.coupling import examples_are_coupled
 from studyrun.curvature.flat import PerExampleLoss, check_losses, chunks, leaves
 from studyrun.curvature.layer_gradients import bias_gradient, largest, outer, squared_norms
+from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.curvature.taps import Call, Taps
 
 NormsPath = Literal["activations", "one by one"]
@@ -95,9 +96,9 @@ def _from_activations(
     try:
         model = _Layers.of(per_example, parameters, inputs[:1], targets[:1])
         norms = torch.cat([model.norms(inputs[chunk], targets[chunk]) for chunk in chunks(len(inputs), chunk_size)])
-    except torch.OutOfMemoryError:
-        raise
-    except (NotImplementedError, RuntimeError):  # functions that torch.func cannot map over examples
+    except (NotImplementedError, RuntimeError) as error:  # functions that torch.func cannot map over examples
+        if ran_out_of_memory(error):
+            raise
         return None
     some = torch.linspace(0, len(inputs) - 1, min(EXAMPLES_TO_CHECK, len(inputs)), device=inputs.device).long()
     truth = _one_by_one(per_example, parameters, inputs[some], targets[some], 1)

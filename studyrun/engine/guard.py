@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.engine import random_state
 from studyrun.errors import ProbeError
 
@@ -26,18 +27,30 @@ class MarkGuard:
         self._measured: dict[str, int] = {}
 
     @contextmanager
-    def around(self, label: str) -> Iterator[None]:
-        """Raise `ProbeError` if the block writes to a watched tensor; put every global generator back."""
+    def around(self, label: str) -> Iterator[Callable[[], None]]:
+        """Raise `ProbeError` if the block writes to a watched tensor; put every global generator back.
+
+        The block is given what puts them back before its end, for a second attempt.
+        """
         versions = {name: tensor._version for name, tensor in self.tensors.items()}
-        count = self._measured[label] = self._measured.get(label, 0) + 1
-        copies = {name: t.clone() for name, t in self.tensors.items()} if count <= COMPARED_IN_FULL else {}
+        copies = self._copies() if self._measured.get(label, 0) < COMPARED_IN_FULL else {}
+        self._measured[label] = self._measured.get(label, 0) + bool(copies)
         state = random_state.capture(self.device)
         try:
-            yield
+            yield lambda: random_state.restore(state, self.device)
         finally:
             random_state.restore(state, self.device)
         if (name := self.changed(versions, copies)) is not None:
             raise ProbeError(f"probe {label!r} wrote to {name} in place; a probe must leave no mark on training")
+
+    def _copies(self) -> Mapping[str, Tensor]:
+        """All tensors as they are; none where memory does not suffice: version counters have to do this time."""
+        try:
+            return {name: tensor.clone() for name, tensor in self.tensors.items()}
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+            return {}
 
     def changed(self, versions: Mapping[str, int], copies: Mapping[str, Tensor]) -> str | None:
         """The name of a tensor that is not as it was, or None."""

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from studyrun.component import Carry, Context, EigenpairRequest
+from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.engine.guard import MarkGuard
 from studyrun.engine.ledger import Ledger
 from studyrun.engine.recorder import Recorder
+from studyrun.engine.shortage import Shortage
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.errors import ProbeError, StudyrunError
 from studyrun.study.schema import ProbeEntry
@@ -49,28 +51,44 @@ def measure(
 ) -> dict[str, Carry]:
     """Let each entry measure, record it, add it to `readings`, and return the carries.
 
+    One that runs out of memory measures again from the same carry and generators, in smaller chunks (`Shortage`).
     Raises `ProbeError` that names the probe, whatever went wrong in it.
     """
     after = dict(carries)
     for entry in entries:
-        with guard.around(entry.label), ledger.bill(f"probe {entry.label}"):
-            reading, after[entry.label] = _one(entry, snapshot, carries.get(entry.label))
+        with guard.around(entry.label) as rewind, ledger.bill(f"probe {entry.label}"):
+            shortage = Shortage(entry.label, snapshot, recorder.warn)
+            while (result := _one(entry, snapshot, carries.get(entry.label), shortage)) is None:
+                rewind()
+            reading, after[entry.label] = result
         readings[entry.label] = recorder.record(entry, snapshot.step, snapshot.time, reading)
         if "matvecs" in readings[entry.label]:
             ledger.products[f"probe {entry.label}"] += int(readings[entry.label]["matvecs"].sum())
     return after
 
 
-def _one(entry: ProbeEntry, snapshot: LiveSnapshot, carry: Carry) -> tuple[Mapping[str, Any], Carry]:
+def _one(
+    entry: ProbeEntry, snapshot: LiveSnapshot, carry: Carry, shortage: Shortage
+) -> tuple[Mapping[str, Any], Carry] | None:
+    """Reading and carry; None where memory ran out and room was made since."""
     try:
         result = entry.probe.measure(snapshot, carry)
     except StudyrunError as error:
         raise ProbeError(f"probe {entry.label!r} at step {snapshot.step}: {error}") from error
     except Exception as error:
         kind = type(error).__name__
-        raise ProbeError(
-            f"probe {entry.label!r} ({entry.use}) failed at step {snapshot.step}: {kind}: {error}"
-        ) from error
+        if not ran_out_of_memory(error):
+            raise ProbeError(
+                f"probe {entry.label!r} ({entry.use}) failed at step {snapshot.step}: {kind}: {error}"
+            ) from error
+        lacked = f"{kind}: {error}"
+    else:
+        return _checked(entry, result)
+    shortage.relieve(lacked)  # not while the error is being handled: it keeps alive what the probe had made
+    return None
+
+
+def _checked(entry: ProbeEntry, result: Any) -> tuple[Mapping[str, Any], Carry]:
     if not isinstance(result, tuple) or len(result) != 2:
         raise ProbeError(f"probe {entry.label!r} must return (reading, carry), not {type(result).__name__}")
     return result

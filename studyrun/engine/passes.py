@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,11 +14,11 @@ from studyrun.curvature.primitives import twice_differentiable
 from studyrun.engine.problem import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Pass:
     """A forward and backward pass: losses (n,), which examples are right (n,) or None, and the mean loss's gradient.
 
-    `graph` is that gradient once more, where it can itself be differentiated.
+    `graph` is that gradient once more, where it can itself be differentiated; who is short of memory takes it away.
     """
 
     losses: Tensor
@@ -32,15 +32,21 @@ class Pass:
         return float(self.losses.double().mean())
 
 
-def training_pass(problem: Problem, split: Split, forward: Callable[[Tensor], Tensor] | None = None) -> Pass:
+def training_pass(
+    problem: Problem,
+    split: Split,
+    forward: Callable[[Tensor], Tensor] | None = None,
+    chunks: Sequence[slice] | None = None,
+) -> Pass:
     """Run the model in training mode over `split` once; cost: one gradient evaluation.
 
-    `forward` stands in for the model, which itself moves on its buffers (the running means of batch normalisation).
+    `forward` stands in for the model, which itself moves on its buffers (the running means of batch normalisation), and
+    `chunks` for those of training.
 
     The mean over all examples is the sum over chunks of each chunk's sum / n, so that unequal chunks weigh right.
     """
     passes, total = [], None
-    for piece in _pieces(problem, split):
+    for piece in _pieces(split, problem.chunks(len(split)) if chunks is None else chunks):
         passes.append(taken := _differentiated(problem, piece, forward, of=len(split)))
         gradient = taken.gradient
         total = gradient if total is None else tuple(a.add_(b) for a, b in zip(total, gradient, strict=True))
@@ -66,9 +72,8 @@ def _differentiated(
     return Pass(losses.detach(), problem.loss.correct(outputs.detach(), split.targets), gradient)
 
 
-def _pieces(problem: Problem, split: Split) -> Iterator[Split]:
+def _pieces(split: Split, chunks: Sequence[slice]) -> Iterator[Split]:
     """The split chunk by chunk; whole where it is a single one."""
-    chunks = problem.chunks(len(split))
     return (split if len(chunks) == 1 else split.take(chunk) for chunk in chunks)
 
 
@@ -76,7 +81,7 @@ def forward_pass(problem: Problem, split: Split) -> tuple[Tensor, Tensor | None]
     """Return losses (n,) and correctness (n,) of `split` in evaluation mode, without gradients."""
     losses, correct = [], []
     with problem.evaluation():
-        for piece in _pieces(problem, split):
+        for piece in _pieces(split, problem.measuring_chunks(len(split))):
             outputs = problem.model(piece.inputs)
             losses.append(problem.loss.per_example(outputs, piece.targets))
             correct.append(problem.loss.correct(outputs, piece.targets))
@@ -86,7 +91,7 @@ def forward_pass(problem: Problem, split: Split) -> tuple[Tensor, Tensor | None]
 def outputs_pass(problem: Problem, inputs: Tensor) -> Tensor:
     """Return the model's outputs on any inputs in evaluation mode, without gradients."""
     with problem.evaluation():
-        return _joined([problem.model(inputs[chunk]) for chunk in problem.chunks(len(inputs))])
+        return _joined([problem.model(inputs[chunk]) for chunk in problem.measuring_chunks(len(inputs))])
 
 
 def _joined(pieces: list[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from studyrun.component import Data, Grouping, Loss, Optimizer, Split, Statistics
 from studyrun.curvature.flat import chunks
+from studyrun.curvature.graphs import GRAPH_BYTES
 from studyrun.engine.random_state import seeded
 from studyrun.errors import ProbeError, StudyrunError
 
@@ -25,9 +26,23 @@ if TYPE_CHECKING:
     from studyrun.study.schema import Study
 
 
+@dataclass
+class MeasuringChunks:
+    """At most so many examples pass through the model together while measuring; None: as many as in training.
+
+    `graph_bytes` is how much memory the graphs of several chunks may take together, to be used more than once.
+    """
+
+    most: int | None = None
+    graph_bytes: int = GRAPH_BYTES
+
+
 @dataclass(frozen=True)
 class Problem:
-    """The fixed part of an arm. `model` is the one module that all arms of a run load their parameters into."""
+    """The fixed part of an arm. `model` is the one module that all arms of a run load their parameters into.
+
+    `measuring` is shared by all arms of a process, and changes where a measurement runs out of memory.
+    """
 
     study: Study
     data: Data
@@ -35,6 +50,7 @@ class Problem:
     model: nn.Module
     dtype: torch.dtype
     device: torch.device
+    measuring: MeasuringChunks = field(default_factory=MeasuringChunks)
 
     @property
     def loss(self) -> Loss:
@@ -94,8 +110,23 @@ class Problem:
         return replace(self, study=study)
 
     def chunks(self, count: int) -> list[slice]:
-        """The chunks in which `count` examples are worked through, the same for training and for curvature."""
+        """The chunks in which training works through `count` examples, and measurements where memory suffices."""
         return chunks(count, self.study.chunk_size)
+
+    @property
+    def measuring_chunk_size(self) -> int:
+        """How many examples measurements may pass through the model at a time: never more than training does."""
+        return min(self.study.chunk_size, self.measuring.most or self.study.chunk_size)
+
+    @property
+    def measured_together(self) -> int:
+        """How many examples of these data measurements do pass through the model at a time."""
+        sizes = [len(split) for split in (self.data.train, self.data.test) if split is not None]
+        return min(self.measuring_chunk_size, max(sizes))
+
+    def measuring_chunks(self, count: int) -> list[slice]:
+        """The chunks in which measurements work through `count` examples."""
+        return chunks(count, self.measuring_chunk_size)
 
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor, *, statistics: Statistics = "train") -> Tensor:
         """The outputs (n, o) as a function of the parameters; buffers are left as they are."""

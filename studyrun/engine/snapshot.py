@@ -99,9 +99,9 @@ class LiveSnapshot:
 
     def _own_pass(self) -> Pass:
         """A full pass that writes to no buffer: one put back afterwards would look touched to the guard."""
-        problem = self.problem
-        parameters = tuple(problem.named_tensors.values())
-        return training_pass(problem, problem.data.train, lambda inputs: problem.forward(parameters, inputs))
+        problem, train = self.problem, self.problem.data.train
+        parameters, chunks = tuple(problem.named_tensors.values()), problem.measuring_chunks(len(train))
+        return training_pass(problem, train, lambda inputs: problem.forward(parameters, inputs), chunks)
 
     def _evaluated(self, split: SplitName) -> tuple[Tensor, Tensor | None]:
         return self._once(f"{split} loss", lambda: forward_pass(self.problem, self.problem.split(split)))
@@ -149,7 +149,7 @@ class LiveSnapshot:
             train.inputs,
             train.targets,
             members,
-            chunk_size=self.problem.study.chunk_size,
+            chunk_size=self.chunk_size,
         )
 
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor, *, statistics: Statistics = "train") -> Tensor:
@@ -165,7 +165,7 @@ class LiveSnapshot:
     @property
     def chunk_size(self) -> int:
         """How many examples may pass through the model at a time."""
-        return self.problem.study.chunk_size
+        return self.problem.measuring_chunk_size
 
     @property
     def hessian(self) -> SymmetricOperator:
@@ -194,16 +194,18 @@ class LiveSnapshot:
     def _operator(self, kind: OperatorKind, group: str | None, statistics: Statistics) -> OperatorOverExamples[Any]:
         problem, examples = self.problem, self._examples(group)
         last = (tuple(problem.named_tensors.values()), examples.inputs, examples.targets, self.chunk_size)
-        check = (kind, group, statistics) not in problem.deterministic
+        check, budget = (kind, group, statistics) not in problem.deterministic, problem.measuring.graph_bytes
         if kind == "gauss_newton":
             forward = partial(problem.forward, statistics=statistics)
-            return GaussNewtonOperator(forward, problem.loss.per_example, *last, check_deterministic=check)
+            loss = problem.loss.per_example
+            return GaussNewtonOperator(forward, loss, *last, graph_bytes=budget, check_deterministic=check)
         losses = partial(problem.per_example, statistics=statistics)
         if kind == "fisher":
-            return FisherOperator(losses, *last, check_deterministic=check)
+            return FisherOperator(losses, *last, graph_bytes=budget, check_deterministic=check)
         taken = self._known.get("pass")
-        graph = taken.graph if isinstance(taken, Pass) and group is None and statistics == "train" else None
-        return HessianOperator(losses, *last, check_deterministic=check, graph=graph)
+        together = group is None and len(problem.measuring_chunks(len(examples))) == 1
+        graph = taken.graph if isinstance(taken, Pass) and together and statistics == "train" else None
+        return HessianOperator(losses, *last, graph_bytes=budget, check_deterministic=check, graph=graph)
 
     def eigenpairs(
         self,
@@ -271,9 +273,15 @@ class LiveSnapshot:
         assert self.moment is not None, "the arm that measures sets it"
         return trigger.check(self.moment, carry)
 
-    def release(self) -> None:
-        """Free what this step computed."""
+    def free(self) -> None:
+        """Free what can be made again: the operators and the graphs they keep, that of the step's own pass included."""
         for operator in self._operators.values():
             operator.release()
         self._operators.clear()
+        if isinstance(taken := self._known.get("pass"), Pass):
+            taken.graph = None
+
+    def release(self) -> None:
+        """Free what this step computed."""
+        self.free()
         self._known.clear()

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.engine import random_state
 from studyrun.engine.passes import Pass, differentiable_pass, training_pass
 from studyrun.engine.problem import Problem
 from studyrun.engine.random_state import seeded
+from studyrun.engine.shortage import training_explained
 from studyrun.engine.state import ArmState, clone_tensors
 
 
@@ -59,25 +61,52 @@ class Trainer:
         first passes of an arm are made both ways to see (fused attention, for one, has no second derivative).
         """
         train = self.problem.data.train
-        shares = (
-            curvature and self.full_batch and self._alike is not False and len(self.problem.chunks(len(train))) == 1
-        )
-        if shares and self._alike:
-            self._taken = differentiable_pass(self.problem, train)
-            return self._taken
-        self._taken = training_pass(self.problem, train if self.full_batch else train.take(self._batch()))
-        if shares:
-            self._taken = self._compared(self._taken)
+        together = len(self.problem.measuring_chunks(len(train))) == 1
+        shares = curvature and self.full_batch and self._alike is not False and together
+        self._taken = self._shared() if shares and self._alike else None
+        if self._taken is None:
+            with training_explained(self.problem, self.step):
+                batch = train if self.full_batch else train.take(self._batch())
+                self._taken = training_pass(self.problem, batch)
+            if shares and self._alike is None:
+                self._taken = self._compared(self._taken)
         return self._taken
+
+    def _shared(self) -> Pass | None:
+        """The pass with its graph; None where that does not fit in memory, and from then on it is not tried again."""
+        try:
+            return differentiable_pass(self.problem, self.problem.data.train)
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+        self._alike = False
+        self._rewind()
+        return None
+
+    def _rewind(self) -> None:
+        """Put buffers and random state back to where `begin` found them."""
+        assert self._begun is not None, "begin comes before evaluate"
+        buffers, random = self._begun
+        with torch.no_grad():
+            for name, buffer in self.problem.named_buffers.items():
+                buffer.copy_(buffers[name])
+        random_state.restore(random, self.problem.device)
 
     def _compared(self, taken: Pass) -> Pass:
         """The pass with a graph from a second one, if they agree to the bit; no random number is used up."""
         parameters = tuple(self.problem.named_tensors.values())
         state = random_state.capture(self.problem.device)
-        again = differentiable_pass(
-            self.problem, self.problem.data.train, lambda inputs: self.problem.forward(parameters, inputs)
-        )
-        random_state.restore(state, self.problem.device)
+        try:
+            again = differentiable_pass(
+                self.problem, self.problem.data.train, lambda inputs: self.problem.forward(parameters, inputs)
+            )
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+            self._alike = False
+            return taken
+        finally:
+            random_state.restore(state, self.problem.device)
         pairs = zip((taken.losses, *taken.gradient), (again.losses, *again.gradient), strict=True)
         self._alike = all(torch.equal(one, other) for one, other in pairs)
         return replace(taken, graph=again.graph) if self._alike else taken
@@ -104,7 +133,8 @@ class Trainer:
         for parameter, gradient in zip(self.problem.named_tensors.values(), self._taken.gradient, strict=True):
             parameter.grad = gradient
         self.time += self.lr
-        self.optimizer.step()
+        with training_explained(self.problem, self.step):
+            self.optimizer.step()
         self.step += 1
         self._taken = None
 
