@@ -48,15 +48,15 @@ class Shortage:
         else:
             problem.measuring.most = size // 2
             self._warn(
-                f"{where}; it goes on with chunks of {size // 2:,}, as measurements do from here on; training keeps its "
-                "own"
+                f"{where}; it goes on with chunks of {size // 2:,}, as measurements do from here on; "
+                "training keeps its own"
             )
 
     def _once_more(self, where: str) -> None:
         if self._freed:
             raise ProbeError(
-                f"{where}. Its examples see one another, so that smaller chunks would measure something else. A new run "
-                f"with a smaller `chunk_size` would do; {REMEDY}"
+                f"{where}. Its examples see one another, so that smaller chunks would measure something else. "
+                f"A new run with a smaller `chunk_size` would do; {REMEDY}"
             )
         self._freed = True
         self._warn(f"{where}; it is tried once more")
