@@ -61,7 +61,10 @@ def read_sweep(folder: Path) -> tuple[str, tuple[MemberEntry, ...]]:
     """The title and the members of a sweep. Raises `RunFolderError` if sweep.json is damaged or of another format."""
     path = folder / SWEEP
     content = read_json(path)
-    if content.get("format") != SWEEP_FORMAT:
+    found = content.get("format")
+    if isinstance(found, int) and found > SWEEP_FORMAT:
+        raise RunFolderError(f"{path} has format {found}, made by a newer studyrun; this version reads {SWEEP_FORMAT}")
+    if found != SWEEP_FORMAT:
         raise RunFolderError(f"{path}: expected format {SWEEP_FORMAT}, got {content.get('format', 'none')}")
     try:
         members = tuple(MemberEntry(str(one["name"]), dict(one["overrides"])) for one in content["members"])
