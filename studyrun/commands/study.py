@@ -32,7 +32,10 @@ def validate(
 
 def _each_profile(path: Path) -> list[tuple[str, ...]]:
     """Nothing, then every profile alone. What is wrong with the file itself is found by loading it."""
-    layers = read_layers(path, Faults())
+    try:
+        layers = read_layers(path, Faults())
+    except InvalidStudyError:
+        return [()]
     return [(), *((name,) for name in (layers.profiles if layers else ()))]
 
 

@@ -8,13 +8,12 @@ from typing import Any, cast
 
 from studyrun.component import Trigger
 from studyrun.study.assembly import assemble
-from studyrun.study.components import Workshop
+from studyrun.study.components import Workshop, check_label
 from studyrun.study.merging import Setting, put
 from studyrun.study.overrides import split
 from studyrun.study.schema import TRUNK, Branch
 from studyrun.study.sections import trigger_of
 from studyrun.study.tree import Block, Scalar, described, plain, suggestion
-from studyrun.trace.channel import check_name
 
 KEYS = ("at", "from", "set")
 MAY_SET = ("optimizer", "loss", "stop")
@@ -73,7 +72,7 @@ class _Branches:
 
     def _is_name(self, name: str) -> bool:
         try:
-            check_name(name, "the branch")
+            check_label(name, "the branch")
         except ValueError as error:
             self.faults.add(self.node.keys[name], ("branches", name), str(error))
             return False
@@ -94,16 +93,16 @@ class _Branches:
 
     def _in_order(self) -> list[str]:
         """The names, parents first. Those that descend from each other are left out, each with a fault."""
-        placed: list[str] = []
+        placed: dict[str | None, None] = {TRUNK: None, None: None}
         left = list(self.blocks)
-        while ready := [name for name in left if self.parents[name] in (TRUNK, None, *placed)]:
-            placed += ready
-            left = [name for name in left if name not in ready]
+        while ready := [name for name in left if self.parents[name] in placed]:
+            placed |= dict.fromkeys(ready)
+            left = [name for name in left if name not in placed]
         for name in left:
             origin = self.blocks[name].entries["from"].origin
             message = f"the branches {', '.join(left)} fork from each other in a circle; one must fork from {TRUNK!r}"
             self.faults.add(origin, ("branches", name, "from"), message)
-        return placed
+        return [name for name in placed if name in self.blocks]
 
     def _branch(self, name: str) -> Branch | None:
         block = self.blocks[name]

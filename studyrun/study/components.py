@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from studyrun.component import KINDS, Component, Nested, Probe
 from studyrun.contract import RESERVED
@@ -24,9 +24,13 @@ from studyrun.study.tree import (
     is_null,
     named,
     planted,
+    shortened,
     suggestion,
 )
 from studyrun.trace.channel import check_name
+
+LONGEST_LABEL = 100
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,13 @@ class Built:
     component: Component
     schedule: Schedule | None
     document: Mapping[str, Any]
+
+
+def check_label(name: str, what: str) -> str:
+    """Return `name` if a trace and a file's name can carry it; otherwise raise ValueError."""
+    if len(name) > LONGEST_LABEL:
+        raise ValueError(f"{what} {shortened(name)!r} is longer than {LONGEST_LABEL} characters")
+    return check_name(name, what)
 
 
 @dataclass
@@ -52,6 +63,15 @@ class Workshop:
     used: dict[tuple[str, str], Listing] = field(default_factory=dict)
     _made: dict[tuple[str, int], tuple[Node, Built | None]] = field(default_factory=dict)
     _classes: dict[tuple[str, str], type[Component] | str] = field(default_factory=dict)
+    _checked: dict[tuple[Any, ...], tuple[tuple[Node, ...], Any]] = field(default_factory=dict)
+
+    def once(self, what: Hashable, nodes: tuple[Node, ...], make: Callable[[], Made]) -> Made:
+        """`what` of these nodes, made by `make` for the first arm or member that has them."""
+        key = (what, *map(id, nodes))
+        if key not in self._checked:
+            self._checked[key] = (nodes, make())  # holding the nodes keeps their ids from reuse
+        found: Made = self._checked[key][1]
+        return found
 
     def build(self, kind: str, node: Node, where: Where) -> Built | None:
         """The component of a block, or None with the reasons among the faults."""
@@ -131,7 +151,7 @@ class Workshop:
             self.faults.add(given.origin, (*where, "as"), f"{described(given)} is wrong here; a label would be right")
             return None
         try:
-            return check_name(given.value, "the label")
+            return check_label(given.value, "the label")
         except ValueError as error:
             self.faults.add(given.origin, (*where, "as"), str(error))
             return None

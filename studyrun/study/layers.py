@@ -9,6 +9,7 @@ from pathlib import Path
 from studyrun.study.merging import merged, normalised
 from studyrun.study.study_file import read, shown
 from studyrun.study.tree import Block, Faults, Node, Origin, Scalar, described, shortened, suggestion
+from studyrun.study.yaml_reader import MAX_BYTES
 
 MAX_EXTENDS = 20
 
@@ -48,10 +49,10 @@ def _extended(path: Path, named: Node, faults: Faults, above: tuple[Path, ...]) 
         return None
     other = path.parent / named.value
     try:
-        there = other.is_file()
+        size = sum(one.stat().st_size for one in (*above, other)) if other.is_file() else None
     except OSError:  # a name longer than any file's, say
-        there = False
-    if not there:
+        size = None
+    if size is None:
         message = f"there is no file {shortened(shown(other), 200)}; the path is relative to this file"
         faults.add(named.origin, "extends", message)
         return None
@@ -59,8 +60,9 @@ def _extended(path: Path, named: Node, faults: Faults, above: tuple[Path, ...]) 
         chain = " → ".join(shown(one) for one in (*above, other.resolve()))
         faults.add(named.origin, "extends", f"the files extend each other in a circle: {chain}")
         return None
-    if len(above) > MAX_EXTENDS:
-        faults.add(named.origin, "extends", f"more than {MAX_EXTENDS} files extend each other")
+    if len(above) > MAX_EXTENDS or size > MAX_BYTES:
+        what = f"{MAX_EXTENDS} files" if len(above) > MAX_EXTENDS else f"{MAX_BYTES:,} bytes of files"
+        faults.add(named.origin, "extends", f"more than {what} extend each other; no study needs them")
         return None
     return read_layers(other, faults, above)
 

@@ -12,10 +12,12 @@ from studyrun.registry import Registry, nearest
 from studyrun.study.assembly import assemble, ordered
 from studyrun.study.branches import build_branches
 from studyrun.study.components import Workshop
+from studyrun.study.extent import check_extent
 from studyrun.study.layers import read_layers, with_profiles
 from studyrun.study.merging import Setting, normalised, put
 from studyrun.study.overrides import parse_override, split
 from studyrun.study.schema import Member, Study
+from studyrun.study.sections import read_sections
 from studyrun.study.sweep import expand, sweep_of, unseen
 from studyrun.study.tree import Block, Faults, Origin, plain, planted
 
@@ -68,13 +70,16 @@ def study_from_member(study: Study, member: Member) -> Study:
 
 def _study(tree: Block, workshop: Workshop, source: Path) -> Study:
     """The study of a whole tree: its trunk, its branches, and the members of its sweep, each of them checked."""
-    study = _with_branches(tree, workshop, source)
     points = expand(tree, workshop.faults)
-    for point in unseen(points):
+    fresh = tuple(unseen(points))
+    check_extent(tree, fresh, workshop.faults)
+    study = _with_branches(tree, workshop, source)
+    for point in fresh:
         swept = tree.without("sweep")
         for setting in point:
             swept = put(swept, setting, workshop.faults)
-        _with_branches(swept, workshop, source)
+        read_sections(swept, workshop, source.stem)
+        build_branches(swept, workshop, title=source.stem, source=source)
     workshop.faults.stop_here()
     if study is None:
         raise StudyrunError(f"{source}: the study could not be put together, and no reason was found")

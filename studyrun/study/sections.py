@@ -47,14 +47,14 @@ def read_sections(tree: Block, workshop: Workshop, title: str) -> Sections | Non
     components = {
         name: workshop.build(kind, present[name], (name,)) for name, kind in COMPONENTS.items() if name in present
     }
-    listed = {name: _list(present[name], name, workshop) for name in LISTS if name in present}
+    listed = {name: _listed(present[name], name, workshop) for name in LISTS if name in present}
     made = {name: one for name, one in components.items() if one is not None}
     whole = {name: one for name, one in listed.items() if one is not None}
     if len(made) < len(components) or len(whole) < len(listed) or not set(REQUIRED) - {"stop"} <= set(made):
         return None
     if settings is None or seed is None or checkpoints is None or stop is None:
         return None
-    if not _nested_triggers_watch(tree, whole, workshop):
+    if "probes" in whole and not _nested_triggers_watch(tree, whole["probes"], workshop):
         return None
     return Sections(settings, seed, made, *stop, whole, checkpoints)
 
@@ -70,7 +70,7 @@ def trigger_of(node: Node, where: Where, tree: Block, workshop: Workshop) -> Bui
 def _finds_what_it_watches(
     trigger: Component, use: str, node: Node, where: Where, tree: Block, workshop: Workshop
 ) -> bool:
-    labels = labels_of(tree)
+    labels = _labels_of(tree, workshop)
     watched = _watched(cast(Trigger, trigger), node, where, workshop)
     missing = [label for label in watched or () if label not in labels]
     for label in missing:
@@ -82,14 +82,19 @@ def _finds_what_it_watches(
     return not missing and watched is not None
 
 
-def _nested_triggers_watch(tree: Block, listed: Mapping[str, tuple[Built, ...]], workshop: Workshop) -> bool:
+def _nested_triggers_watch(tree: Block, probes: tuple[Built, ...], workshop: Workshop) -> bool:
     """Whether the triggers among the probes' options find the probes that they watch."""
+    node = cast(Items, tree.get("probes"))
+    return workshop.once("watching", (node,), lambda: _all_watch(tree, node, probes, workshop))
+
+
+def _all_watch(tree: Block, node: Items, probes: tuple[Built, ...], workshop: Workshop) -> bool:
     found = []
-    for index, built in enumerate(listed.get("probes", ())):
-        block = cast(Block, cast(Items, tree.get("probes")).items[index])
+    for index, built in enumerate(probes):
+        block = cast(Block, node.items[index])
         for option, trigger in cast(Probe, built.component).triggers().items():
-            node, where = block.get(option) or block, ("probes", str(index), option)
-            found.append(_finds_what_it_watches(trigger, built.document[option]["use"], node, where, tree, workshop))
+            inner, where = block.get(option) or block, ("probes", str(index), option)
+            found.append(_finds_what_it_watches(trigger, built.document[option]["use"], inner, where, tree, workshop))
     return all(found)
 
 
@@ -103,10 +108,13 @@ def _watched(trigger: Trigger, node: Node, where: Where, workshop: Workshop) -> 
         return None
 
 
-def labels_of(tree: Block) -> tuple[str, ...]:
+def _labels_of(tree: Block, workshop: Workshop) -> Mapping[str, None]:
     """The labels of the study's probes, whether or not those can be built."""
     probes = tree.get("probes")
-    return tuple(filter(None, map(label_of, probes.items))) if isinstance(probes, Items) else ()
+    if not isinstance(probes, Items):
+        return {}
+    labels = map(label_of, probes.items)
+    return workshop.once("labels", (probes,), lambda: dict.fromkeys(label for label in labels if label))
 
 
 def _check_keys(tree: Block, workshop: Workshop) -> None:
@@ -121,8 +129,10 @@ def _check_keys(tree: Block, workshop: Workshop) -> None:
 
 def _settings(tree: Block, workshop: Workshop, title: str) -> Settings | None:
     given = {key: tree.entries[key] for key in SETTINGS if tree.get(key) is not None}
+    nodes = tuple(given.values())
     given.setdefault("title", Scalar(title, tree.origin))
-    return build(Settings, Block(given, tree.keys, tree.origin), (), workshop.faults)
+    block = Block(given, tree.keys, tree.origin)
+    return workshop.once(Settings, nodes, lambda: build(Settings, block, (), workshop.faults))
 
 
 def _options(contract: type[Plain], tree: Block, key: str, workshop: Workshop) -> Plain | None:
@@ -134,7 +144,7 @@ def _options(contract: type[Plain], tree: Block, key: str, workshop: Workshop) -
         wanted = f"{number}a block with any of {', '.join(option_names(contract))}"
         workshop.faults.add(node.origin, key, f"{described(node)} is wrong here; {wanted} would be right")
         return None
-    return build(contract, node, (key,), workshop.faults)
+    return workshop.once(contract, (node,), lambda: build(contract, node, (key,), workshop.faults))
 
 
 def _stop(tree: Block, workshop: Workshop) -> tuple[Limits, Built | None] | None:
@@ -147,12 +157,17 @@ def _stop(tree: Block, workshop: Workshop) -> tuple[Limits, Built | None] | None
         return None
     when = node.get("when")
     trigger = trigger_of(when, ("stop", "when"), tree, workshop) if when is not None else None
-    limits = build(Limits, node.without("when"), ("stop",), workshop.faults, known)
+    block = node.without("when")
+    limits = workshop.once(Limits, (node,), lambda: build(Limits, block, ("stop",), workshop.faults, known))
     if limits is not None and all(node.get(key) is None for key in known):
         message = f"holds no condition; at least one of {', '.join(known)} would be right"
         workshop.faults.add(node.origin, "stop", message)
         return None
     return None if limits is None or (when is not None and trigger is None) else (limits, trigger)
+
+
+def _listed(node: Node, section: str, workshop: Workshop) -> tuple[Built, ...] | None:
+    return workshop.once(section, (node,), lambda: _list(node, section, workshop))
 
 
 def _list(node: Node, section: str, workshop: Workshop) -> tuple[Built, ...] | None:

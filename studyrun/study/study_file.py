@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from studyrun.study.tree import Block, Faults, Items, Origin, Scalar
-from studyrun.study.yaml_reader import parse, place
-
-MAX_BYTES = 200_000
+from studyrun.study.yaml_reader import MAX_BYTES, parse, place
 
 
 def shown(path: Path) -> str:
@@ -24,8 +23,7 @@ def read(path: Path, faults: Faults) -> Block | None:
     """Read a study file. Without a tree to go on with, return None; the reasons are in `faults`."""
     file = shown(path)
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+        raw = _content(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         faults.add(Origin(file), "", f"cannot be read: {reason}; a study is a YAML file")
@@ -35,6 +33,18 @@ def read(path: Path, faults: Faults) -> Block | None:
         return None
     text = _decoded(raw, file, faults)
     return None if text is None else parse_study(text, file, faults)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, as far as a study may reach. A pipe or a device is refused: it may never begin, or end."""
+    with open(path, "rb", opener=_without_waiting) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError("it is a pipe or a device")
+        return stream.read(MAX_BYTES + 1)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def parse_study(text: str, file: str, faults: Faults) -> Block | None:

@@ -12,9 +12,11 @@ from typing import Any
 from studyrun.study.merging import Setting
 from studyrun.study.overrides import split
 from studyrun.study.schema import Member
-from studyrun.study.tree import Block, Faults, Items, Node, described, is_null, plain
+from studyrun.study.tree import Block, Faults, Items, Node, Origin, described, is_null, plain
 
 MAX_MEMBERS = 10_000
+MAX_PATHS = 100
+MAX_VALUES = 200_000
 LONGEST = 120
 TIED = ("optimizer", "loss", "stop", "probes", "branches")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
@@ -51,20 +53,40 @@ def expand(tree: Block, faults: Faults) -> list[tuple[Member, tuple[Setting, ...
         )
         return []
     before = len(faults.found)
+    zipped = node.get("zip")
+    paths = len(node.entries) + (len(zipped.entries) if isinstance(zipped, Block) else 0)
+    if paths > MAX_PATHS:
+        faults.add(node.origin, "sweep", f"has {paths:,} paths; at most {MAX_PATHS} are swept at once")
+        return []
     axes = list(_axes(node, faults))
-    size = prod(len(axis) for axis in axes)
-    if size > MAX_MEMBERS:
-        faults.add(node.origin, "sweep", f"has {size:,} members; at most {MAX_MEMBERS:,} are run as one study")
+    _check_size(axes, node.origin, faults)
     _check_apart(axes, faults)
     if len(faults.found) > before:
         return []
     points = [tuple(setting for place in point for setting in place) for point in product(*axes)]
-    names = _names(points)
-    return [(Member(name, _overrides(point)), point) for name, point in zip(names, points, strict=True)]
+    held = {id(setting): plain(setting.value) for axis in axes for place in axis for setting in place}
+    overrides = [{setting.path: held[id(setting)] for setting in point} for point in points]
+    members = map(Member, _names(points, axes), overrides)
+    return list(zip(members, points, strict=True))
 
 
-def _overrides(point: Sequence[Setting]) -> dict[str, Any]:
-    return {setting.path: plain(setting.value) for setting in point}
+def _check_size(axes: Sequence[Axis], origin: Origin, faults: Faults) -> None:
+    """Neither members nor what they set, all written out in the sweep's folder, may be beyond use."""
+    size = prod(len(axis) for axis in axes)
+    if size > MAX_MEMBERS:
+        faults.add(origin, "sweep", f"has {size:,} members; at most {MAX_MEMBERS:,} are run as one study")
+        return
+    sums = ((len(axis), sum(_count(setting.value) for place in axis for setting in place)) for axis in axes if axis)
+    values = sum(size // length * count for length, count in sums)
+    if values > MAX_VALUES:
+        message = f"sets {values:,} values in its {size:,} members; at most {MAX_VALUES:,} are set in one study"
+        faults.add(origin, "sweep", message)
+
+
+def _count(node: Node) -> int:
+    """How many values a node holds, itself among them."""
+    inner = node.entries.values() if isinstance(node, Block) else node.items if isinstance(node, Items) else ()
+    return 1 + sum(map(_count, inner))
 
 
 def _axes(node: Block, faults: Faults) -> Iterator[Axis]:
@@ -129,9 +151,10 @@ def _check_apart(axes: Sequence[Axis], faults: Faults) -> None:
                 faults.add(one.origin, ("sweep", one.path), message)
 
 
-def _names(points: Sequence[Sequence[Setting]]) -> list[str]:
+def _names(points: Sequence[Sequence[Setting]], axes: Sequence[Axis]) -> list[str]:
     """A folder name for each point: what differs, such as `seed=0_lr=0.01`; numbered where that is not enough."""
-    words = [{setting.path: _word(setting.value) for setting in point} for point in points]
+    word_of = {id(setting): _word(setting.value) for axis in axes for place in axis for setting in place}
+    words = [{setting.path: word_of[id(setting)] for setting in point} for point in points]
     varying = [path for path in words[0] if len({word[path] for word in words}) > 1] or list(words[0])
     tails = Counter(path.rsplit(".", 1)[-1] for path in varying)
     keys = {path: path.rsplit(".", 1)[-1] if tails[path.rsplit(".", 1)[-1]] == 1 else path for path in varying}

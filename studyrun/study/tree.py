@@ -67,9 +67,16 @@ class Block:
 Node = Scalar | Items | Block
 
 
+MAX_FAULTS = 200
+LONGEST_PATH, LONGEST_MESSAGE = 300, 2_000
+SHOWN_NAMES = 100
+
+
 class Faults:
     """What has been found wrong so far. Nothing is said twice of one place, such as the one seed that stands for four
     or what all members of a sweep share, and nothing more of a place that could not be read.
+
+    The search ends at `MAX_FAULTS`: a file of twenty thousand misspelt words would take a minute to explain.
     """
 
     def __init__(self) -> None:
@@ -78,11 +85,15 @@ class Faults:
         self._said: set[tuple[Origin, str]] = set()
 
     def add(self, origin: Origin, path: Where | str, message: str) -> None:
-        """Note a fault; `path` is where it stands in the study."""
+        """Note a fault; `path` is where it stands in the study. Raises `InvalidStudyError` at the last it takes."""
+        message = _middle_cut(message)
         if origin not in self._unreadable and (origin, message) not in self._said:
             self._said.add((origin, message))
-            where = path if isinstance(path, str) else ".".join(path)
+            where = shortened(path if isinstance(path, str) else ".".join(path), LONGEST_PATH)
             self.found.append(Fault(origin.file, origin.line, origin.column, where, message))
+        if len(self.found) >= MAX_FAULTS:
+            heading = Fault(origin.file, 0, 0, "", f"the search ended after {MAX_FAULTS} faults; mend these first")
+            raise InvalidStudyError([heading, *self.found])
 
     def add_unreadable(self, origin: Origin, path: Where | str, message: str) -> None:
         """Note a fault of a place that could not be read at all, so that nothing more is said of it."""
@@ -144,8 +155,15 @@ def shortened(text: str, length: int = 60) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def _middle_cut(message: str) -> str:
+    """The message without the middle of some endless name in it: its end says what would be right."""
+    half = LONGEST_MESSAGE // 2
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]} … {message[-half:]}"
+
+
 def suggestion(name: str, known: Mapping[str, Any] | tuple[str, ...] | list[str]) -> str:
     """What would be right instead of an unknown name, as the end of a message."""
-    listed = ", ".join(sorted(set(known))) or "none"
+    names = sorted(set(known))
+    listed = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "") or "none"
     near = nearest(name, known)
     return f"did you mean {near!r}? known: {listed}" if near else f"known: {listed}"

@@ -16,6 +16,7 @@ import yaml
 from studyrun.study.tree import Block, Faults, Items, Node, Origin, Scalar, shortened
 from studyrun.study.yaml_scalars import resolve
 
+MAX_BYTES = 200_000
 MAX_DEPTH = 40
 MAX_NODES = 20_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -26,7 +27,10 @@ class _UnreadableError(Exception):
 
 
 def parse(text: str, start: Origin, faults: Faults) -> Node | None:
-    """The tree of any YAML text. With `start` at line 0 (an override), everything gets that very origin."""
+    """The tree of any YAML text, None with the reason among the faults; the last that those take is raised.
+
+    With `start` at line 0 (an override), everything gets that very origin.
+    """
     reader = _Reader(text, start, faults)
     try:
         return reader.document()
