@@ -224,6 +224,7 @@ def call(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The console command. SIGTERM outside a run is a Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """The console command. SIGTERM and SIGUSR1 outside a run are a Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.default_int_handler)
     sys.exit(call(sys.argv[1:]))

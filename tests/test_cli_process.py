@@ -60,6 +60,7 @@ def test_ctrl_c_then_resume_gives_the_trace_of_a_run_that_was_never_stopped(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("STUDYRUN_OUTPUTS", raising=False)
+    monkeypatch.setattr("studyrun.launch.lock.HANDOVER", 0.1)
     Path("study.yaml").write_text(STUDY)
     command = [sys.executable, "-m", "studyrun", "run", "study.yaml", "--out", "stopped"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

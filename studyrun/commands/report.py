@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studyrun.commands.output import note, write, write_json
+from studyrun.errors import InterruptedRunError
 from studyrun.report import build_report
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ VERDICTS = {True: "holds", False: "does not hold", None: "cannot be decided"}
 
 def report(folder: Path, *, strict: bool, show: bool, as_json: bool) -> int:
     """Make the report, say what it found, and under `strict` fail where a claim does not hold."""
-    result = build_report(folder)
+    result = interruptible(folder)
     for label, verdict in result.claims:
         note(f"claim {label} {VERDICTS[verdict.holds]}: {verdict.sentence}")
     for skipped in result.skipped:
@@ -34,6 +35,16 @@ def report(folder: Path, *, strict: bool, show: bool, as_json: bool) -> int:
     if strict:
         result.check()
     return 0
+
+
+def interruptible(folder: Path) -> ReportResult:
+    """Build the report; a Ctrl-C leaves what was there before, and says so."""
+    try:
+        return build_report(folder)
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            f"interrupted; {folder / 'report'} is as it was before, and the run is not touched"
+        ) from error
 
 
 def _as_data(result: ReportResult) -> dict[str, Any]:

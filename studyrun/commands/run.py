@@ -74,10 +74,10 @@ def _tell(outcome: Outcome, report: bool, as_json: bool) -> int:
 
 
 def _reported(outcome: Outcome) -> Path | None:
-    from studyrun.report import build_report
+    from studyrun.commands.report import interruptible
 
     try:
-        return build_report(outcome.folder).path
+        return interruptible(outcome.folder).path
     except RunFolderError as error:
         note(f"warning: no report was made: {error}")
         return None

@@ -9,10 +9,10 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any, Protocol
 
-from studyrun.engine.process import identity
 from studyrun.errors import RunFolderError
 from studyrun.trace.atomic import write_atomically
 from studyrun.trace.folder import read_json
+from studyrun.trace.process import identity
 
 
 class Progress(Protocol):

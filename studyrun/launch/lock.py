@@ -19,8 +19,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from studyrun.engine.events import Progress, Silent
-from studyrun.engine.process import identity, is_here, lives
 from studyrun.errors import RunFolderError
+from studyrun.trace.process import identity, is_here, lives
 
 LOCK = "run.lock"
 BEAT = 5.0

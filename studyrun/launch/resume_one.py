@@ -18,6 +18,7 @@ from studyrun.launch.one import carried_out, run_prepared
 from studyrun.launch.state import DONE, read_status, state_of
 from studyrun.launch.threads import use_threads
 from studyrun.study import load_study
+from studyrun.trace.atomic import clear_drafts
 from studyrun.trace.folder import TRACE, read_json
 from studyrun.trace.reader import Run, open_run
 
@@ -43,6 +44,8 @@ def _as_it_is(folder: Path) -> RunResult:
 
 
 def _carried_on(folder: Path, progress: Progress, stop: StopRequest) -> RunResult:
+    for place in (folder, folder / "checkpoints"):
+        clear_drafts(place)
     facts, warnings = _facts(folder)
     if isinstance(threads := facts.get("threads"), int):
         use_threads(threads)

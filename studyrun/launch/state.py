@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from studyrun.engine.process import is_here, lives
+from studyrun.trace.process import is_here, lives
 
 DONE = ("complete", "diverged")
 """States in which nothing is left to do: an arm that diverged is a result."""

@@ -1,7 +1,8 @@
 """One process that runs members, seen from both sides.
 
 Each worker has an executor of its own, so that one that is killed takes no other with it. It leaves the terminal's
-process group: Ctrl-C reaches the parent alone, which passes it on once.
+process group: Ctrl-C reaches the parent alone, which passes it on once. What a scheduler sends to every process, and
+the parent passes on besides, is one request still.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Self
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from studyrun.engine.events import Silent
-from studyrun.engine.signals import STOPPING, StopRequest
+from studyrun.engine.signals import STOPPING, WARNING, StopRequest
 from studyrun.launch.member import MemberTask, finish_member
 from studyrun.launch.outcome import MemberOutcome
 
@@ -55,8 +56,9 @@ class Worker:
 
     def stop(self) -> None:
         """Ask once: the member finishes its step. Ask again: it stops at once."""
+        number = signal.SIGINT if self._stopped else WARNING
         self._stopped = True
-        self._signal(signal.SIGINT)
+        self._signal(number)
 
     def kill(self) -> None:
         """End the process whatever it does."""
@@ -86,7 +88,7 @@ def _watch_parent(parent: int) -> None:
     """Without a parent nobody waits for this process: the member is to stop with a checkpoint."""
     while os.getppid() == parent:
         sleep(SECONDS_BETWEEN_LOOKS)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), WARNING)
     while _busy:
         sleep(SECONDS_BETWEEN_LOOKS)
     os._exit(1)

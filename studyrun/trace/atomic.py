@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from studyrun.errors import RunFolderError
+
+_DRAFT = re.compile(r"\..+\.[0-9]+\.tmp|trace\.h5\.(journal\.)?draft")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -24,6 +27,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise RunFolderError(f"cannot write {path}: {error.strerror or error}") from error
     sync_folder(path.parent)
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what processes that died left beside the places of the files that they were writing."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _DRAFT.fullmatch(path.name) and not path.is_dir():
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,10 +14,10 @@ from threading import Event, Thread
 import pytest
 from oracles.processes import Heard
 
-from studyrun.engine.process import identity
 from studyrun.errors import RunFolderError
 from studyrun.launch import lock
 from studyrun.launch.lock import LOCK, holder_of, holding
+from studyrun.trace.process import identity
 
 HOLD = """\
 import sys, time

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studyrun.engine.process import identity
 from studyrun.launch.state import alive, read_status, state_of
+from studyrun.trace.process import identity
 
 
 def put(folder: Path, **status: object) -> Path:

@@ -23,7 +23,7 @@ class Sleeper:
     """A process that does nothing, until it is ended."""
 
     def __init__(self) -> None:
-        code = "import json, sys, time; from studyrun.engine.process import identity; "
+        code = "import json, sys, time; from studyrun.trace.process import identity; "
         code += "print(json.dumps(identity()), flush=True); time.sleep(120)"
         self.process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None

@@ -1,0 +1,226 @@
+"""A process with everything imported, which forks a child for each command and kills it as it is told.
+
+One JSON object a line on stdin: `arguments` of the command line, and how the child is to die, if at all:
+`after` seconds by SIGKILL from outside, or at its `operation`-th operation on the file system by its own hand, a write
+being left half done. One JSON object a line on stdout: the exit `code` (-9 if killed), the `phase` it was in, and the
+number of `operations` it came to.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import torch
+
+import studyrun.engine.arms as arms
+from studyrun.cli import call
+
+SAMPLING = 0.003
+PHASES = (
+    "starting",
+    "training",
+    "probing",
+    "forking",
+    "checkpointing",
+    "writing the trace",
+    "writing status and events",
+    "reporting",
+    "ending",
+)
+_RECORD = struct.Struct("<Qq")  # the phase, and the operations so far
+
+
+class Board:
+    """What a child tells while it lives, in memory that outlives it."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _RECORD.size)
+
+    def read(self) -> tuple[str, int]:
+        phase, operations = _RECORD.unpack(self._memory[:])
+        return PHASES[phase], operations
+
+    def phase(self, name: str) -> None:
+        self._memory[:8] = struct.pack("<Q", PHASES.index(name))
+
+    def operations(self, count: int) -> None:
+        self._memory[8:] = struct.pack("<q", count)
+
+
+def phase_of(frame: Any) -> str:
+    """What the main thread is at, by the functions that stand on its stack."""
+    stack: list[tuple[str, str]] = []
+    while frame is not None:
+        code = frame.f_code
+        stack.append((code.co_filename.rpartition("studyrun/")[2], code.co_name))
+        frame = frame.f_back
+    names = set(stack)
+    rules: tuple[tuple[str, Callable[[str, str], bool]], ...] = (
+        ("reporting", lambda file, _: file.startswith("report/")),
+        ("forking", lambda file, name: file == "engine/arms.py" and name == "_fork"),
+        ("checkpointing", lambda file, name: file in ("engine/checkpoint.py", "trace/sealed.py") or name == "_save"),
+        ("writing the trace", lambda file, _: file in ("trace/writer.py", "trace/journal.py", "trace/pages.py")),
+        ("writing status and events", lambda file, _: file == "engine/events.py"),
+        ("probing", lambda file, name: file == "engine/measuring.py" and name == "measure"),
+        ("training", lambda file, name: file == "engine/arm.py" and name == "_step"),
+        ("ending", lambda _, name: name == "_finish"),
+    )
+    return next((phase for phase, rule in rules if any(rule(*one) for one in names)), "starting")
+
+
+def watch(board: Board, main: int) -> None:
+    """Keep the board's phase up to date."""
+    while True:
+        frame = sys._current_frames().get(main)
+        if frame is not None:
+            board.phase(phase_of(frame))
+        time.sleep(SAMPLING)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+class Operations:
+    """Counts what the child does to the file system, and dies at one of them."""
+
+    def __init__(self, board: Board, last: int | None) -> None:
+        self._board, self._last, self.count = board, last, 0
+
+    def install(self) -> None:
+        for name in ("replace", "rename", "link", "unlink", "remove", "mkdir", "rmdir", "fsync", "ftruncate", "utime"):
+            setattr(os, name, self._counted(getattr(os, name)))
+        pwrite = os.pwrite
+        os.pwrite = lambda descriptor, data, at: self._torn(  # type: ignore[assignment,misc]
+            data, lambda part: pwrite(descriptor, part, at)
+        )
+        opened = builtins.open
+        for module in (builtins, __import__("io")):
+            module.open = lambda *a, **k: self._watched(opened(*a, **k))  # type: ignore[attr-defined]
+
+    def _next(self) -> bool:
+        self.count += 1
+        self._board.operations(self.count)
+        return self.count == self._last
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any, **named: Any) -> Any:
+            if self._next():
+                die()
+            return function(*arguments, **named)
+
+        return counting
+
+    def _torn(self, data: Any, write: Callable[[Any], Any]) -> Any:
+        if self._next():
+            write(data[: len(data) // 2])
+            die()
+        return write(data)
+
+    def _watched(self, file: Any) -> Any:
+        """Have the file's writes counted, and go to the disk as they are made."""
+        if not file.writable() or not isinstance(file.name, str | Path):
+            return file
+        write = file.write
+
+        def writing(data: Any) -> Any:
+            def through(part: Any) -> Any:
+                done = write(part)
+                file.flush()
+                return done
+
+            return self._torn(data, through)
+
+        try:
+            file.write = writing
+        except AttributeError:
+            return _Wrapped(file, writing)
+        return file
+
+
+class _Wrapped:
+    """A file whose own `write` cannot be replaced."""
+
+    def __init__(self, file: Any, write: Callable[[Any], Any]) -> None:
+        self._file, self.write = file, write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> _Wrapped:
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._file.__exit__(*error)
+
+    def __iter__(self) -> Any:
+        return iter(self._file)
+
+
+def child(request: dict[str, Any], board: Board) -> None:
+    """Carry out the command, and end."""
+    null = os.open(os.devnull, os.O_RDWR)
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for target, source in ((0, null), (1, log), (2, log)):
+        os.dup2(source, target)
+    arms.SECONDS_BETWEEN_STATUS = request["status"]
+    threading.Thread(target=watch, args=(board, threading.get_ident()), daemon=True).start()
+    Operations(board, request.get("operation")).install()
+    code = call(request["arguments"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def serve(request: dict[str, Any]) -> dict[str, Any]:
+    """Fork a child, kill it at its time, and say how it ended."""
+    board, began = Board(), time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(request, board)
+        finally:
+            os._exit(70)
+    if request.get("after") is not None:
+        until = began + request["after"]
+        while time.monotonic() < until:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return answer(status, board, began)
+            time.sleep(0.0005)
+        os.kill(pid, signal.SIGKILL)
+    return answer(os.waitpid(pid, 0)[1], board, began)
+
+
+def answer(status: int, board: Board, began: float) -> dict[str, Any]:
+    phase, operations = board.read()
+    seconds = time.monotonic() - began
+    return {
+        "code": os.waitstatus_to_exitcode(status), "phase": phase, "operations": operations, "seconds": seconds
+    }  # fmt: skip
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(serve(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
