@@ -40,7 +40,7 @@ from studyrun.component import (
     Verdict,
 )
 from studyrun.errors import ComponentError, DataUnavailableError, NothingToDrawError, ProbeError
-from studyrun.trace.channel import Channel, Dimension, eigenpair_evidence, iterative_evidence
+from studyrun.trace.channel import NO_VECTOR, UNCONVERGED, Channel, Dimension, eigenpair_evidence, iterative_evidence
 
 if TYPE_CHECKING:
     from studyrun import curvature
@@ -78,6 +78,8 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "NO_VECTOR",
+    "UNCONVERGED",
     "Arm",
     "Canvas",
     "Carry",

@@ -43,6 +43,20 @@ class Eigenpairs:
     warm: WarmStart
     doubt: float
 
+    @property
+    def known_values(self) -> Float64[Tensor, "k"]:
+        """The eigenvalues that converged; NaN for the others."""
+        return self.values.where(self.converged, torch.nan)
+
+    @property
+    def known_vectors(self) -> Float[Tensor, "p k"]:
+        """The eigenvectors that converged; NaN for the others, and for eigenvalue 0, where one is as good as another.
+
+        An eigenvalue that is 0 to the last bit is that of parameters on which the loss does not depend.
+        """
+        known = self.converged & (self.values != 0)
+        return self.vectors.where(known.to(self.vectors.device), torch.nan)
+
     def first(self, k: int) -> Eigenpairs:
         """Return the k largest of these, with the same evidence and the same warm start."""
         if not 1 <= k <= len(self.values):
@@ -63,6 +77,7 @@ class Eigenpairs:
             "error": self.errors,
             "matvecs": self.products,
             "converged": self.converged,
+            "unconverged": self.values.where(~self.converged, torch.nan),
             "doubt": self.doubt,
         }
 

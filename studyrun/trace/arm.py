@@ -142,12 +142,20 @@ class Arm:
         channel = self._watched(probe)
         if channel is None or self.threshold is None:
             return None
-        leading = channel.select(**{name: labels[0] for name, labels in channel.labels.items()})
+        first = {name: labels[0] for name, labels in channel.labels.items()}
+        leading = np.where(self._converged(channel, first), channel.select(**first), np.nan)
         after = channel.step > self.fork_step if self.parent else np.ones(len(leading), dtype=bool)
         met = np.flatnonzero(after & (leading >= self.threshold))
         if not len(met):
             return None
         return Crossing(int(channel.step[met[0]]), float(channel.time[met[0]]), float(leading[met[0]]))
+
+    def _converged(self, channel: ChannelTrace, place: Mapping[str, Any]) -> np.ndarray:
+        """In which rows a value is one. Where it is not, it is NaN; runs of before hold an estimate there."""
+        beside = self.probes[channel.rows.group.rsplit("/", 1)[-1]].channels.get("converged")
+        if beside is None or beside.dims != channel.dims:
+            return np.ones(len(channel.step), dtype=bool)
+        return beside.select(**place).astype(bool)
 
     def _watched(self, probe: str | None) -> ChannelTrace | None:
         if probe is None:

@@ -85,12 +85,20 @@ def iterative_evidence(*dims: Dimension, units: str = "loss / parameter²", nan:
     )
 
 
+UNCONVERGED = "the solve did not converge"  # what a NaN may stand for
+NO_VECTOR = "v₁ is not known: its solve did not converge, or the Hessian is zero"
+
+
 def eigenpair_evidence(*dims: Dimension, units: str = "loss / parameter²", nan: str = "") -> Sequence[Channel]:
-    """The channels that travel with eigenvalues: what `iterative_evidence` has, a bound on the error, and the doubt."""
+    """The channels that travel with eigenvalues: what `iterative_evidence` has, a bound on the error, and the doubt.
+
+    Where a solve did not converge, there is no value; how far it came stands in `unconverged`.
+    """
     error = "bound on the distance to the nearest eigenvalue, from the residual and the gap that was seen"
     doubt = "bound on the probability that a larger eigenvalue was missed; 1 where this solve did not look for one"
     return (
         *iterative_evidence(*dims, units=units, nan=nan),
         Channel("error", error, dims, "|λ − λ*|", units, nan=nan),
+        Channel("unconverged", f"best estimate where {UNCONVERGED}", dims, "λ̃", units, nan="the solve converged"),
         Channel("doubt", doubt, dims[:-1], "doubt"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from conftest import TINY
 
 from studyrun.engine.events import Silent
-from studyrun.engine.recorder import as_arrays
+from studyrun.engine.recorder import Recorder
 from studyrun.engine.run import execute, prepare
 from studyrun.errors import ComponentError, ProbeError
 from studyrun.trace.channel import Channel, Dimension
@@ -109,10 +110,21 @@ def test_a_value_that_is_no_number_is_recorded_and_said_once(run_faulty, tmp_pat
 
 
 def test_a_value_its_type_cannot_hold_is_not_clipped() -> None:
-    channel = Channel("small", "a small float", dtype="float16")
-    assert as_arrays("p", (channel,), {"small": torch.tensor(-70000.0)})["small"] == -np.inf
+    channel, byte = Channel("small", "a small float", dtype="float16"), Channel("byte", "a byte", dtype="int8")
+    said, rows = [], []
+    writer = SimpleNamespace(append=lambda arm, label, step, time, arrays: rows.append(float(arrays["small"])))
+    recorder = Recorder(writer, "baseline", {"p": (channel,), "q": (byte,)}, said.append)
+    for step, value in enumerate((1.0, -70000.0, 80000.0, 1e-9, 0.0, 1e-9, np.inf, np.inf)):
+        recorder.record(SimpleNamespace(label="p"), step, 0.0, {"small": torch.tensor(value, dtype=torch.float64)})
+    assert rows == [1.0, -np.inf, np.inf, 0.0, 0.0, 0.0, np.inf, np.inf]
+    range_ = "beyond the range of float16 (5.96e-08 to 6.55e+04): such values are recorded as"
+    assert said == [
+        f"probe 'p' gave -70000 for 'small' at step 1 of arm 'baseline', {range_} infinite",
+        f"probe 'p' gave 1e-09 for 'small' at step 3 of arm 'baseline', {range_} 0",
+        "probe 'p' recorded an infinite value in 'small' at step 6 of arm 'baseline'",
+    ]
     with pytest.raises(ProbeError, match="which int8 cannot"):
-        as_arrays("p", (Channel("byte", "a byte", dtype="int8"),), {"byte": 300})
+        recorder.record(SimpleNamespace(label="q"), 0, 0.0, {"byte": 300})
 
 
 def test_a_nan_that_the_channel_explains_is_no_warning(tiny, data_folder, tmp_path: Path) -> None:

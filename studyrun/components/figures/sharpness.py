@@ -19,9 +19,10 @@ class Sharpness(Figure):
     """Sharpness by arm, or the preconditioned or batch sharpness, with each arm's own threshold, t* and t** marked.
 
     The largest eigenvalue is a full line, further ones are thin. Each arm's threshold (2/η for gradient descent) is a
-    dotted line over that arm's span, named in the margin, where it is one of the quantity drawn. Values whose solver
-    did not converge are circled; the band of a single run is one standard error. Draws the channel eigenvalue(step, k)
-    of a `sharpness` or `preconditioned_sharpness` probe, or value(step) of a `batch_sharpness` probe.
+    dotted line over that arm's span, named in the margin, where it is one of the quantity drawn. Where a solver did not
+    converge the line is broken, and the estimate it came to circled; the band of a single run is one standard error.
+    Draws the channel eigenvalue(step, k) of a `sharpness` or `preconditioned_sharpness` probe, or value(step) of a
+    `batch_sharpness` probe.
 
     Source: Cohen et al. 2021, arXiv 2103.00065, Section 3; Kwag et al. 2026, arXiv 2606.04212, Section 3.
     """
@@ -122,11 +123,14 @@ class Sharpness(Figure):
 
 
 def _unconverged(arm: Arm, probe: str, channel: str, along: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the largest eigenvalue did not converge: x and value; both empty where that was not recorded."""
+    """Where the largest eigenvalue did not converge: x and the estimate; both empty where that was not recorded.
+
+    Runs made before there was a channel for estimates have them among the values.
+    """
     channels = arm.probes[probe].channels if probe in arm.probes else {}
     if "converged" not in channels or channel not in channels:
         return np.empty(0), np.empty(0)
-    values = channels[channel].values[:, 0]
+    values = channels["unconverged" if "unconverged" in channels else channel].values[:, 0]
     missed = ~channels["converged"].values[:, 0].astype(bool) & np.isfinite(values)
     return getattr(channels[channel], along)[missed], values[missed]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from studyrun.plugin import (
+    NO_VECTOR,
     Carry,
     Channel,
     Context,
@@ -54,7 +55,7 @@ class CurvatureByLayer(Probe):
             return [Channel("share", words, dims, "⟨g²⟩_W / ⟨g²⟩", nan="the gradient has been zero so far")]
         residual = ("norm of the residual Hv − λv", (), "‖Hv − λv‖", "loss / parameter²")
         return [
-            Channel("share", "share of the top eigenvector in the tensor", dims, "‖v₁_W‖²"),
+            Channel("share", "share of the top eigenvector in the tensor", dims, "‖v₁_W‖²", nan=NO_VECTOR),
             Channel("residual", *residual),
             Channel("converged", "residual within the tolerance asked for", dtype="bool"),
         ]
@@ -70,7 +71,7 @@ class CurvatureByLayer(Probe):
             average = now if carry is None else self.decay * carry + now
             return {"share": _shares(snapshot, average)}, average
         pairs = snapshot.eigenpairs(1, self.tolerance, statistics=self.statistics)
-        share = _shares(snapshot, pairs.vectors[:, 0].double().square())
+        share = _shares(snapshot, pairs.known_vectors[:, 0].double().square())
         return {"share": share, "residual": pairs.residuals[0], "converged": pairs.converged[0]}, carry
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 
 from studyrun.plugin import (
+    UNCONVERGED,
     Carry,
     Channel,
     Context,
@@ -22,6 +23,8 @@ from studyrun.plugin import (
     eigenpair_evidence,
 )
 
+UNITS = "loss / parameter²"
+
 
 class GaussNewton(Probe):
     """Largest eigenvalues of the Gauss–Newton matrix G and of the rest R = H − G.
@@ -29,8 +32,8 @@ class GaussNewton(Probe):
     H = G + R with G = (1/n) Σ_i J_iᵀ (∇²_f ℓ_i) J_i and R = (1/n) Σ_i Σ_o (∂ℓ_i/∂f_o) ∇²f_o(x_i), where J_i is the
     Jacobian of the outputs. Algebraically largest, by block Rayleigh–Ritz from the last measurement's vectors; R has
     eigenvalues of both signs, and with `smallest` its lowest is recorded too. A value is within `residual` of an
-    eigenvalue. Unit: loss per squared parameter. Cost: solves for G at about one gradient a product, and for R at two;
-    `matvecs` counts products with H and with G.
+    eigenvalue; one that did not converge is NaN. Unit: loss per squared parameter. Cost: solves for G at about one
+    gradient a product, and for R at two; `matvecs` counts products with H and with G.
 
     Source: Lowell and Kastner 2024, arXiv 2406.00127, Section 3 (where R is called H); Schraudolph 2002.
     """
@@ -50,7 +53,7 @@ class GaussNewton(Probe):
 
     def channels(self, context: Context) -> Sequence[Channel]:
         dims = (Dimension("part", self._parts()),)
-        value = Channel("curvature", "extreme eigenvalue of the part", dims, "λ(G), λ(R)", "loss / parameter²")
+        value = Channel("curvature", "extreme eigenvalue of the part", dims, "λ(G), λ(R)", UNITS, nan=UNCONVERGED)
         *evidence, doubt = eigenpair_evidence(*dims)
         return [value, *evidence, replace(doubt, dims=dims)]
 
@@ -70,11 +73,12 @@ class GaussNewton(Probe):
         pairs = [one for one, _ in solved.values()]
         signs = torch.tensor([-1.0 if part == "rest_smallest" else 1.0 for part in solved], dtype=torch.float64)
         reading = {
-            "curvature": signs * torch.cat([one.values for one in pairs]),
+            "curvature": signs * torch.cat([one.known_values for one in pairs]),
             "residual": torch.cat([one.residuals for one in pairs]),
             "error": torch.cat([one.errors for one in pairs]),
             "matvecs": hessian.products + gauss_newton.products - before,
             "converged": torch.cat([one.converged for one in pairs]),
+            "unconverged": signs * torch.cat([one.evidence()["unconverged"] for one in pairs]),
             "doubt": [one.doubt for one in pairs],
         }
         return reading, {part: after for part, (_, after) in solved.items()}

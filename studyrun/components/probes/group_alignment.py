@@ -7,14 +7,28 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 
-from studyrun.plugin import Carry, Channel, Context, Dimension, EigenpairRequest, Field, Probe, Reading, Snapshot
+from studyrun.plugin import (
+    NO_VECTOR,
+    Carry,
+    Channel,
+    Context,
+    Dimension,
+    EigenpairRequest,
+    Field,
+    Probe,
+    Reading,
+    Snapshot,
+)
+
+ZERO = "the group's gradient is zero"
 
 
 class GroupAlignment(Probe):
     """Alignment of each group's gradient with the top Hessian eigenvector, and its curvature influence.
 
     With ∇ℓ_k the gradient of group k's mean loss and v_1 the top eigenvector of the Hessian of the whole training
-    loss: cos²θ_k = (∇ℓ_k · v_1)² / ‖∇ℓ_k‖², C_k = (∇ℓ_k · v_1)², and ‖∇ℓ_k‖. cos² is NaN where a gradient vanishes.
+    loss: cos²θ_k = (∇ℓ_k · v_1)² / ‖∇ℓ_k‖², C_k = (∇ℓ_k · v_1)², and ‖∇ℓ_k‖. cos² is NaN where a gradient vanishes,
+    and with C_k where v_1 is not known.
     Cost: one gradient evaluation on the groups' examples, and the eigenpair solve it shares with `sharpness`.
 
     Source: Kwag et al. 2026, arXiv 2606.04212, Section 3 and Figure 5.
@@ -31,17 +45,25 @@ class GroupAlignment(Probe):
         dims = (Dimension("group", context.groups),)
         gradient = "loss / parameter"
         return [
-            Channel("cos2", "alignment with the top eigenvector", dims, "cos²θ_k", nan="the group's gradient is zero"),
-            Channel("influence", "curvature influence", dims, "C_k", f"({gradient})²"),
+            Channel("cos2", "alignment with the top eigenvector", dims, "cos²θ_k", nan=f"{ZERO}, or {NO_VECTOR}"),
+            Channel("influence", "curvature influence", dims, "C_k", f"({gradient})²", nan=NO_VECTOR),
             Channel("gradient_norm", "norm of the group's gradient", dims, "‖∇ℓ_k‖", gradient),
+            Channel("residual", "norm of the residual Hv − λv", (), "‖Hv₁ − λv₁‖", "loss / parameter²"),
+            Channel("converged", "residual within the tolerance asked for", dtype="bool"),
         ]
 
     def eigenpair_request(self, context: Context) -> EigenpairRequest:
         return EigenpairRequest(1, self.tolerance)
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
-        top = snapshot.eigenpairs(1, self.tolerance).vectors[:, 0].double()
-        gradients = snapshot.group_gradients.double()
-        along = (gradients @ top).square()
+        pairs, gradients = snapshot.eigenpairs(1, self.tolerance), snapshot.group_gradients.double()
+        along = gradients @ pairs.known_vectors[:, 0].double()
         norms = torch.linalg.vector_norm(gradients, dim=1)
-        return {"cos2": along / norms.square(), "influence": along, "gradient_norm": norms}, carry
+        reading = {
+            "cos2": (along / norms).square(),
+            "influence": along.square(),
+            "gradient_norm": norms,
+            "residual": pairs.residuals[0],
+            "converged": pairs.converged[0],
+        }
+        return reading, carry

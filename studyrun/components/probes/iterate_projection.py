@@ -28,12 +28,13 @@ NO_STEP = "the eigenvector is not frozen yet, or the optimizer has no preconditi
 class IterateProjection(Probe):
     """Projection of the iterates on a Hessian eigenvector frozen at one step, and the optimizer's step along it.
 
-    (θ_t − θ_ref)·v, where v is the k-th top eigenvector of the Hessian at the step at which `freeze` fires, and θ_ref
-    the iterate at that step or at the first measurement. With P the optimizer's preconditioner, its step sizes are the
-    entries of η/P: `effective_step` is vᵀ diag(η/P) v, which is η under gradient descent, and `step_along` the paper's
-    |⟨η/P, v⟩|. NaN before the freezing. A branch goes on with what its parent froze up to the fork's own step, and asks
-    the trigger of its own optimizer after it. Unit: parameter. Cost: one eigenpair solve at the freezing, shared with
-    `sharpness`; nothing worth naming after; two copies of the parameters in memory.
+    (θ_t − θ_ref)·v, where v is the k-th top eigenvector of the Hessian at the step at which `freeze` fires (or at the
+    first after it whose solve converges), and θ_ref the iterate at that step or at the first measurement. With P the
+    optimizer's preconditioner, its step sizes are the entries of η/P: `effective_step` is vᵀ diag(η/P) v, which is η
+    under gradient descent, and `step_along` the paper's |⟨η/P, v⟩|. NaN before the freezing. A branch goes on with what
+    its parent froze up to the fork's own step, and asks the trigger of its own optimizer after it. Unit: parameter.
+    Cost: one eigenpair solve at the freezing, shared with `sharpness`; nothing worth naming after; two copies of the
+    parameters in memory.
 
     Source: Rosenfeld and Risteski 2023, arXiv 2311.04163, Section 4.1 and Figure 6.
     """
@@ -77,22 +78,27 @@ class IterateProjection(Probe):
         after = dict(carry)
         if self.reference == "first":
             after.setdefault("reference", here)
-        if "vector" not in after and self._fires(snapshot, after):
-            after |= self._frozen(snapshot)
+        if "vector" not in after and self._fires(snapshot, after) and (frozen := self._frozen(snapshot)):
+            after |= frozen
             after.setdefault("reference", here)
         return self._reading(snapshot, here, after), after
 
     def _fires(self, snapshot: Snapshot, carry: dict[str, Any]) -> bool:
-        """Whether to freeze now; the trigger's own carry is brought up to date in `carry`."""
-        if self.freeze is None:
+        """Whether to freeze, now or since a solve failed to; the trigger's carry is brought up to date in `carry`."""
+        if self.freeze is None or carry.get("fired"):
             return True
         firing, carry["trigger"] = snapshot.firing(self.freeze, carry["trigger"])
+        carry["fired"] = firing is not None
         return firing is not None
 
-    def _frozen(self, snapshot: Snapshot) -> dict[str, Any]:
+    def _frozen(self, snapshot: Snapshot) -> dict[str, Any] | None:
+        """The eigenvector with its evidence; None where it is not known, so that the next measurement has to do."""
         pairs, place = snapshot.eigenpairs(self.k, self.tolerance), self.k - 1
+        vector = pairs.known_vectors[:, place].clone()
+        if not bool(vector.isfinite().all()):
+            return None
         return {
-            "vector": pairs.vectors[:, place].clone(),
+            "vector": vector,
             "frozen_step": snapshot.step,
             "eigenvalue_then": float(pairs.values[place]),
             "residual": float(pairs.residuals[place]),

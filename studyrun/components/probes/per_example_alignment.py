@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from studyrun.plugin import (
+    NO_VECTOR,
     Carry,
     Channel,
     Context,
@@ -25,10 +26,10 @@ class PerExampleAlignment(Probe):
     """Alignment of every training example's gradient with the top Hessian eigenvector, and the gradient's norm.
 
     cos²(∇ℓ_i, v_1) = (∇ℓ_i · v_1)² / ‖∇ℓ_i‖², with v_1 the unit top eigenvector of the Hessian of the whole training
-    loss; NaN where the gradient vanishes. Recorded in single precision: 8 n bytes a step. Cost: the eigenpair solve it
-    shares with `sharpness`, 3 to 5 forward passes for the products, about one gradient for the norms. No
-    per-example gradient is ever held. Under batch norm in training mode the loss of an example is that in its chunk,
-    and the norms cost a backward pass through the chunk for each example; `statistics: eval` does not.
+    loss; NaN where the gradient vanishes, or v_1 is not known. Recorded in single precision: 8 n bytes a step. Cost:
+    the eigenpair solve it shares with `sharpness`, 3 to 5 forward passes for the products, about one gradient for the
+    norms. No per-example gradient is ever held. Under batch norm in training mode the loss of an example is that in its
+    chunk, and the norms cost a backward pass through the chunk for each example; `statistics: eval` does not.
 
     Source: Kwag et al. 2026, arXiv 2606.04212, Figures 8 and 20.
     """
@@ -44,7 +45,7 @@ class PerExampleAlignment(Probe):
 
     def channels(self, context: Context) -> Sequence[Channel]:
         dims, steep = (Dimension.of_size("example", len(context.data.train)),), "loss / parameter"
-        words, nan = "alignment with the top eigenvector", "the example's gradient is zero"
+        words, nan = "alignment with the top eigenvector", f"the example's gradient is zero, or {NO_VECTOR}"
         return [
             Channel("cos2", words, dims, "cos²(∇ℓ_i, v₁)", dtype="float32", nan=nan),
             Channel("gradient_norm", "norm of the example's gradient", dims, "‖∇ℓ_i‖", steep, dtype="float32"),
@@ -60,7 +61,7 @@ class PerExampleAlignment(Probe):
         pairs = snapshot.eigenpairs(1, self.tolerance, statistics=self.statistics)
         losses = partial(snapshot.per_example, statistics=self.statistics)
         question = (losses, list(snapshot.parameters.values()), train.inputs, train.targets)
-        top, chunk_size = pairs.vectors[:, 0], snapshot.chunk_size
+        top, chunk_size = pairs.known_vectors[:, 0], snapshot.chunk_size
         along = curvature.directional_derivatives(*question, top, chunk_size, curvatures=False)
         norms = curvature.gradient_norms(*question, chunk_size)
         reading = {

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from studyrun.plugin import (
+    NO_VECTOR,
+    UNCONVERGED,
     Carry,
     Channel,
     Context,
@@ -58,9 +60,10 @@ class PerExampleCurvature(Probe):
 
     def channels(self, context: Context) -> Sequence[Channel]:
         dims, curved = (Dimension.of_size("example", len(context.data.train)),), "loss / parameter²"
+        single: dict[str, Any] = {"dtype": "float32", "nan": NO_VECTOR}
         found = [
-            Channel("slope", "slope along the top eigenvector", dims, "∇ℓ_i·v₁", "loss / parameter", dtype="float32"),
-            Channel("curvature", "curvature along the top eigenvector", dims, "v₁ᵀH_i v₁", curved, dtype="float32"),
+            Channel("slope", "slope along the top eigenvector", dims, "∇ℓ_i·v₁", "loss / parameter", **single),
+            Channel("curvature", "curvature along the top eigenvector", dims, "v₁ᵀH_i v₁", curved, **single),
             Channel("residual", "norm of the residual Hv − λv", (), "‖Hv₁ − λv₁‖", curved),
             Channel("converged", "residual within the tolerance asked for", dtype="bool"),
             Channel("path", "how it was differentiated: 0 forward, 1 reverse, 2 one by one", dtype="int64"),
@@ -91,7 +94,7 @@ class PerExampleCurvature(Probe):
         pairs = snapshot.eigenpairs(1, self.tolerance, statistics=self.statistics)
         losses = partial(snapshot.per_example, statistics=self.statistics)
         question = (losses, list(snapshot.parameters.values()), train.inputs, train.targets)
-        found = curvature.directional_derivatives(*question, pairs.vectors[:, 0], snapshot.chunk_size)
+        found = curvature.directional_derivatives(*question, pairs.known_vectors[:, 0], snapshot.chunk_size)
         reading: dict[str, Any] = {
             "slope": found.slopes,
             "curvature": found.curvatures,
@@ -116,7 +119,7 @@ class PerExampleCurvature(Probe):
             chunk_size=snapshot.chunk_size,
         )
         return {
-            "eigenvalue": found.values,
+            "eigenvalue": found.values.where(found.converged, torch.nan),
             "eigenvalue_residual": found.residuals,
             "eigenvalue_converged": found.converged,
             "matvecs": found.products.sum(),
@@ -126,7 +129,7 @@ class PerExampleCurvature(Probe):
 def _eigenvalue_channels(chosen: tuple[int, ...]) -> list[Channel]:
     dims, curved = (Dimension("chosen_example", chosen),), "loss / parameter²"
     return [
-        Channel("eigenvalue", "largest eigenvalue of the example's Hessian", dims, "λ₁(H_i)", curved),
+        Channel("eigenvalue", "largest eigenvalue of the example's Hessian", dims, "λ₁(H_i)", curved, nan=UNCONVERGED),
         Channel("eigenvalue_residual", "norm of its residual", dims, "‖H_i u − λu‖", curved),
         Channel("eigenvalue_converged", "its residual is within the tolerance asked for", dims, dtype="bool"),
         Channel("matvecs", "products with single examples' Hessians", (), symbol="products", dtype="int64"),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 
 from studyrun.plugin import (
+    UNCONVERGED,
     Carry,
     Channel,
     Context,
@@ -21,7 +22,7 @@ from studyrun.plugin import (
     eigenpair_evidence,
 )
 
-NO_PRECONDITIONER = "the optimizer has no preconditioner yet: it has not taken a step"
+NO_PRECONDITIONER = "the optimizer has no preconditioner yet: it has not taken a step, or has seen no gradient"
 
 
 class PreconditionedSharpness(Probe):
@@ -30,7 +31,8 @@ class PreconditionedSharpness(Probe):
     λ_1(P^(−1/2) H P^(−1/2)), which are the eigenvalues of P⁻¹H, where an update is −η P⁻¹ m and P is that of the last
     step taken: under Adam (1 − β1ᵗ)(√v̂ + ε), under RMSProp √v + ε, under gradient descent the identity, so that this
     is the sharpness. Full-batch Adam settles where it is (2 + 2β1)/((1 − β1)η), 38/η at β1 = 0.9. Warm-started from the
-    last measurement. NaN before the optimizer's first step. Unit: that of the Hessian over that of P. Cost: one solve
+    last measurement. NaN before the optimizer's first step, where P is 0 in some entry (no gradient so far, and no ε),
+    and where the solve did not converge. Unit: that of the Hessian over that of P. Cost: one solve
     of its own, at about one gradient a product.
 
     Source: Cohen et al. 2022, arXiv 2207.14484, Section 3.
@@ -60,18 +62,17 @@ class PreconditionedSharpness(Probe):
             "λ_k(P⁻¹H)",
             "loss / parameter² / P",
             standard_name="preconditioned_sharpness",
-            nan=nan,
+            nan=f"{UNCONVERGED}, or {nan}",
         )
         return [value, *eigenpair_evidence(*dims, units="loss / parameter² / P", nan=nan)]
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         preconditioner = snapshot.preconditioner
-        if not torch.isfinite(preconditioner).all():
-            missing = torch.full((self.k,), torch.nan)
-            none = {"eigenvalue": missing, "residual": missing, "error": missing, "matvecs": 0, "doubt": 1.0}
-            return {**none, "converged": torch.zeros(self.k, dtype=torch.bool)}, carry
+        if not bool((torch.isfinite(preconditioner) & (preconditioner > 0)).all()):
+            none = dict.fromkeys(("eigenvalue", "residual", "error", "unconverged"), torch.full((self.k,), torch.nan))
+            return {**none, "matvecs": 0, "doubt": 1.0, "converged": torch.zeros(self.k, dtype=torch.bool)}, carry
         operator = curvature.PreconditionedOperator(snapshot.hessian, preconditioner)
         pairs, carry = snapshot.follow(
             operator, self.k, self.tolerance, self.exploration, carry, "preconditioned sharpness"
         )
-        return {"eigenvalue": pairs.values, **pairs.evidence()}, carry
+        return {"eigenvalue": pairs.known_values, **pairs.evidence()}, carry

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from studyrun.plugin import (
+    UNCONVERGED,
     Carry,
     Channel,
     Context,
@@ -28,10 +29,10 @@ class Sharpness(Probe):
     """Sharpness: the largest eigenvalues of the Hessian of the training loss.
 
     S(θ) = λ_1(∇²L(θ)), and with k > 1 the k algebraically largest, by block Rayleigh–Ritz from the last step's
-    eigenvectors. A recorded value is within `residual` of an eigenvalue, and within residual² / gap of it; where it did
-    not converge, `converged` says so. Unit: loss per squared parameter. Cost, in products of about one gradient each,
-    measured in the default study: 21 cold and 5 warm ten steps later with k = 1, 40 and 8 with k = 2; one solve serves
-    all probes that need eigenvectors at a step, and `matvecs` are its products.
+    eigenvectors. A recorded value is within `residual` of an eigenvalue, and within residual² / gap of it; one that did
+    not converge is NaN, with the estimate in `unconverged`. Unit: loss per squared parameter. Cost, in products of
+    about one gradient each, measured in the default study: 21 cold and 5 warm ten steps later with k = 1, 40 and 8 with
+    k = 2; one solve serves all probes that need eigenvectors at a step, and `matvecs` are its products.
 
     Source: Cohen et al. 2021, arXiv 2103.00065, Section 2.
     """
@@ -61,8 +62,9 @@ class Sharpness(Probe):
         dims = (Dimension("k", tuple(range(1, self._followed(context) + 1))),)
         units = f"{context.loss.units} / parameter²" if context.loss.units != "1" else "loss / parameter²"
         absent = "farther below the threshold than edge_margin: not followed" if self.edge_margin is not None else ""
+        missing = f"{UNCONVERGED}, or {absent}" if absent else UNCONVERGED
         words, name = ("sharpness", "sharpness") if self.statistics == "train" else ("sharpness in evaluation mode", "")
-        value = Channel("eigenvalue", words, dims, "λ_k", units, standard_name=name, nan=absent)
+        value = Channel("eigenvalue", words, dims, "λ_k", units, standard_name=name, nan=missing)
         return [value, *eigenpair_evidence(*dims, units=units, nan=absent)]
 
     def _followed(self, context: Context) -> int:
@@ -87,7 +89,7 @@ class Sharpness(Probe):
             self.k, self.tolerance, statistics=self.statistics, above=request.above, most=request.most
         )
         missing = self._followed(snapshot.context) - len(pairs.values)
-        reading = {"eigenvalue": pairs.values, **pairs.evidence()}
-        for name in ("eigenvalue", "residual", "error"):
+        reading = {"eigenvalue": pairs.known_values, **pairs.evidence()}
+        for name in ("eigenvalue", "residual", "error", "unconverged"):
             reading[name] = pad(reading[name], (0, missing), value=torch.nan)
         return {**reading, "converged": pad(pairs.converged, (0, missing))}, carry

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from studyrun.plugin import (
+    NO_VECTOR,
     Carry,
     Channel,
     Context,
@@ -24,7 +25,9 @@ from studyrun.plugin import (
     curvature,
 )
 
-TOGETHER = "the two largest eigenvalues lie together within the solver's errors: ∇S is not defined"
+TOGETHER = f"the two largest eigenvalues lie together within the solver's errors, ∇S is not defined; or {NO_VECTOR}"
+
+NO_GAP = "one of the two solves did not converge, or both eigenvalues are zero"
 
 
 class SharpnessCoupling(Probe):
@@ -61,13 +64,13 @@ class SharpnessCoupling(Probe):
         return [
             Channel("coupling_squared", f"squared {coupling}", dims, "Q_k²", "(loss² / parameter⁴)²", nan=TOGETHER),
             Channel("coupling", coupling, dims, "Q_k", "loss² / parameter⁴", nan=TOGETHER),
-            Channel("influence", "curvature influence", dims, "C_k", f"({steep})²"),
+            Channel("influence", "curvature influence", dims, "C_k", f"({steep})²", nan=NO_VECTOR),
             Channel("gradient_norm", "norm of the group's gradient", dims, "‖∇ℓ_k‖", steep),
             Channel(
                 "sharpness_gradient_norm", "norm of the gradient of the sharpness", (), "‖∇S‖", third, nan=TOGETHER
             ),
             Channel("sharpness_gradient_along", "its part along the eigenvector", (), "v₁·∇S", third, nan=TOGETHER),
-            Channel("gap", "relative gap to the second eigenvalue", (), "(λ₁ − λ₂) / |λ₁|"),
+            Channel("gap", "relative gap to the second eigenvalue", (), "(λ₁ − λ₂) / |λ₁|", nan=NO_GAP),
             Channel("angle", "bound on the sine of the angle to the eigenvector; 1: none", (), "sin ∠(v₁, v*)"),
             Channel("residual", "norm of the residual Hv − λv", (), "‖Hv₁ − λv₁‖", "loss / parameter²"),
             Channel("converged", "residual within the tolerance asked for", dtype="bool"),
@@ -78,7 +81,7 @@ class SharpnessCoupling(Probe):
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         pairs = snapshot.eigenpairs(2, self.tolerance, statistics=self.statistics)
-        top, gradients = pairs.vectors[:, 0], self._group_gradients(snapshot).double()
+        top, gradients = pairs.known_vectors[:, 0], self._group_gradients(snapshot).double()
         apart, (residual, below) = pairs.values[0] - pairs.values[1], pairs.residuals
         angle = (residual / (apart - below)).clamp(max=1) if apart > below else torch.ones_like(apart)
         slope = self._slope(snapshot, top).double() if angle < 1 else torch.full_like(top, torch.nan).double()
@@ -90,7 +93,7 @@ class SharpnessCoupling(Probe):
             "gradient_norm": torch.linalg.vector_norm(gradients, dim=1),
             "sharpness_gradient_norm": torch.linalg.vector_norm(slope),
             "sharpness_gradient_along": slope @ top.double(),
-            "gap": apart / pairs.values[0].abs(),
+            "gap": apart / pairs.known_values[0].abs() if pairs.converged.all() else torch.nan,
             "angle": angle,
             "residual": residual,
             "converged": pairs.converged[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Annotated, Any
 
 from studyrun.plugin import Carry, Channel, ComponentError, Context, Field, Firing, Moment, Trigger
@@ -12,8 +13,9 @@ class EdgeOfStability(Trigger):
     """Fires at t*, the first measured step at which curvature reaches the optimizer's own threshold.
 
     S(θ) ≥ 2/η for gradient descent; momentum, Nesterov and Adam have their own thresholds, and Adam's is one of the
-    preconditioned sharpness. Values whose solver did not converge are passed over. Once the iterate swings across the
-    valley, curvature differs from one step to the next: measured at an even cadence, t* may be found late.
+    preconditioned sharpness. Values whose solver did not converge, or that are no numbers, are passed over. Once the
+    iterate swings across the valley, curvature differs from one step to the next: measured at an even cadence, t* may
+    be found late.
 
     Source: Kwag et al. 2026, arXiv 2606.04212, Section 3; Cohen et al. 2021, arXiv 2103.00065.
     """
@@ -52,6 +54,8 @@ class EdgeOfStability(Trigger):
         if reading is None or edge is None or moment.step <= self.after_step or not self._converged(reading):
             return None, carry
         value, level = float(reading[name].flat[0]), self.factor * edge.value
+        if not isfinite(value):
+            return None, carry
         highest = max(value, float(carry or 0.0))
         reason = f"{edge.quantity} {value:.6g} ≥ {level:.6g} at step {moment.step}"
         return (Firing(value, level, reason) if value >= level else None), highest

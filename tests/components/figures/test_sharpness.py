@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oracles.synthetic_run import Law, make_run
@@ -64,3 +66,18 @@ def test_values_that_did_not_converge_are_circled_and_counted(draw, ensemble):
         drawing.canvas.tables["not_converged_exit"]["eigenvalue"],
         ensemble.run["exit"]["sharpness"]["eigenvalue"].values[[2, 5], 0],
     )
+
+
+def test_the_estimates_of_solves_that_did_not_converge_are_circled_where_the_line_is_broken(draw, ensemble):
+    channels = ensemble.run["exit"]["sharpness"].channels
+    value, converged = channels["eigenvalue"], channels["converged"]
+    estimate = replace(value, name="unconverged", attributes={})
+    ensemble.run["exit"]["sharpness"].channels["unconverged"] = estimate
+    estimate.__dict__["values"] = np.where([[row in (2, 5), False] for row in range(len(value.step))], 77.0, np.nan)
+    for channel, gone in ((value, np.nan), (converged, False)):
+        channel.__dict__["values"] = channel.values.copy()
+        channel.values[[2, 5], 0] = gone
+    drawing = draw("sharpness", ensemble)
+    assert "Circled: 2 values whose solver did not converge." in drawing.caption
+    assert drawing.canvas.tables["not_converged_exit"]["eigenvalue"].tolist() == [77.0, 77.0]
+    assert np.isnan(drawing.lines()["exit", ""].median[[2, 5]]).all()

@@ -124,7 +124,7 @@ def test_a_run_killed_at_the_fork_step_freezes_there_too(tiny, carry_out, data_f
                 raise SystemExit("killed")
 
     branch = f"branches: {{slow: {{at: {{{EDGE}}}, set: {{optimizer.lr: 1.0e-9}}}}}}\ncheckpoints: {{every: 100}}\n"
-    study = tiny(FROZEN_AT_THE_EDGE + branch, "dataset.pixels=6", "stop.steps=4")
+    study = tiny(FROZEN_AT_THE_EDGE + branch, "dataset.pixels=6", "stop.steps=4", "precision=float64")
     whole, folder = carry_out(study), tmp_path / "killed"
     folder.mkdir()
     with pytest.raises(SystemExit):
