@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 
 import numpy as np
 
@@ -137,10 +136,10 @@ class Arm:
         requests = joint_requests(due, trainer.problem)
         with self.ledger.bill("training"):
             taken = trainer.evaluate(curvature="train" in requests)
-            loss = taken.mean
-        if not isfinite(loss):
-            return Ending("diverged", f"the training loss is {loss} at step {trainer.step}")
-        ending = self._measure_and_ask(due, requests, loss)
+            overflown = trainer.overflown()
+        if overflown:
+            return Ending("diverged", f"{overflown} at step {trainer.step}")
+        ending = self._measure_and_ask(due, requests, taken.mean)
         if ending is None:
             with self.ledger.bill("training"):
                 trainer.advance()

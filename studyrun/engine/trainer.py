@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -126,6 +127,26 @@ class Trainer:
     def full_pass(self) -> Pass | None:
         """This step's pass, where it went over the full training set."""
         return self._taken if self.full_batch else None
+
+    def overflown(self) -> str:
+        """What of this step's loss, parameters and gradient is no finite number, in words; nothing where all are.
+
+        A loss may stay finite while others do not: behind a saturated unit, or where only its derivative overflows.
+        """
+        assert self._taken is not None, "evaluate comes before overflown"
+        if not isfinite(self._taken.mean):
+            return f"the training loss is {self._taken.mean}"
+        if self.lr > torch.finfo(self.problem.dtype).max:
+            return f"the learning rate {self.lr:g} is beyond the range of {self.problem.study.precision}"
+        parameters = {name: parameter.detach() for name, parameter in self.problem.named_tensors.items()}
+        gradient = dict(zip(parameters, self._taken.gradient, strict=True))
+        for what, tensors in (("parameter", parameters), ("the gradient of", gradient)):
+            if isfinite(float(torch.stack([tensor.sum() for tensor in tensors.values()]).sum())):
+                continue  # which no sum over an infinite value is; a finite one may overflow all the same
+            for name, tensor in tensors.items():
+                if len(wrong := tensor[~tensor.isfinite()]):
+                    return f"{what} {name} holds {float(wrong[0])}"
+        return ""
 
     def advance(self) -> None:
         """Take the step with the gradient of `evaluate`."""

@@ -152,3 +152,92 @@ class TestSolvesThatDoNotConverge:
     def solves(self) -> int:
         self.count += 1
         return self.count
+
+
+SINGULAR = '''\
+"""Losses that stay finite where something else does not."""
+
+from typing import Literal
+
+import torch
+
+from studyrun.plugin import Loss
+
+
+class Singular(Loss):
+    """A squared error, and beside it something whose derivative or parameters overflow."""
+
+    way: Literal["infinite", "nan", "flat", "sum"]
+
+    def per_example(self, outputs, targets):
+        error = (outputs - torch.eye(outputs.shape[1], dtype=outputs.dtype)[targets]).square().sum(1)
+        match self.way:
+            case "infinite":  # √ of a zero: its slope is infinite
+                return error + (outputs.sum(1) - outputs.sum(1).detach()).sqrt()
+            case "nan":  # 0 · ∞
+                return error + (outputs.sum(1) * 0) ** 0.5
+            case "flat":  # saturated: whatever the outputs are, finite
+                return outputs.nan_to_num().tanh().sum(1) * 1000
+            case "sum":  # each loss fits in float32, their sum does not
+                return error * 0 + 3e38 + outputs.sum(1) * 1e30
+'''
+
+
+class TestDivergence:
+    @pytest.fixture(autouse=True)
+    def _losses(self, tmp_path: Path) -> None:
+        (tmp_path / "plugins" / "losses").mkdir(parents=True)
+        (tmp_path / "plugins" / "losses" / "singular.py").write_text(SINGULAR)
+
+    @pytest.mark.parametrize("precision", ["float32", "float64"])
+    @pytest.mark.parametrize("rate", ["30", "1.0e+8", "1.0e+30", "1.0e+100"])
+    def test_a_branch_with_a_huge_learning_rate_ends_alone(self, loudly: CarryOut, rate: str, precision: str) -> None:
+        """Every row that was recorded is finite, and the trunk's are what they are without the branch."""
+        probes = "  - {use: parameters, every: 1}\n  - {use: sharpness, every: 2}\n  - {use: gradient_norm, every: 1}\n"
+        branch = f"branches: {{wild: {{at: {{use: step, step: 3}}, set: {{optimizer.lr: {rate}}}}}}}"
+        options = (*SMALL, "model.activation=relu", "stop.steps=60", f"precision={precision}")
+        calm, _ = loudly(probes, *options)
+        run, warnings = loudly(probes + branch, *options)
+        assert [run[name].state for name in ("baseline", "wild")] == ["complete", "diverged"]
+        assert run.status["state"] == "diverged"
+        assert f"at step {run['wild'].attributes['steps']}" in run["wild"].end_reason
+        assert np.isfinite(run["wild"]["loss"]["train"].values).all()
+        assert np.isfinite(run["wild"]["parameters"]["norm"].values).all()
+        for probe in ("loss", "sharpness", "parameters"):
+            for name, channel in calm["baseline"][probe].channels.items():
+                assert channel.values.tobytes() == run["baseline"][probe][name].values.tobytes(), (probe, name)
+        assert any("wild diverged" in line for line in warnings)
+
+    @pytest.mark.parametrize("way", ["infinite", "nan"])
+    def test_a_gradient_that_is_no_number_ends_an_arm_whose_loss_is_one(self, loudly: CarryOut, way: str) -> None:
+        run, _ = loudly("  - {use: parameters, every: 1}\n", *SMALL, f"loss={{use: singular, way: {way}}}")
+        arm = run["baseline"]
+        assert arm.state == "diverged"
+        assert arm.end_reason.startswith("the gradient of layers.0.weight holds ")
+        assert arm.end_reason.endswith(" at step 0")
+        assert len(arm["loss"].step) == 0
+
+    @pytest.mark.parametrize("optimizer", ["{use: gd, lr: 3.0e+38}", "{use: sgd, lr: 3.0e+38, batch_size: 7}"])
+    def test_parameters_that_overflow_end_an_arm_whose_loss_stays_finite(
+        self, loudly: CarryOut, optimizer: str
+    ) -> None:
+        branch = f"branches: {{wild: {{at: {{use: step, step: 2}}, set: {{optimizer: {optimizer}}}}}}}"
+        loss = "loss={use: singular, way: flat}"
+        run, _ = loudly("  - {use: parameters, every: 1}\n" + branch, *SMALL, loss, "optimizer.lr=1.0e-6")
+        assert [run[name].state for name in ("baseline", "wild")] == ["complete", "diverged"]
+        assert "parameter layers." in run["wild"].end_reason
+        assert "holds " in run["wild"].end_reason
+        assert np.isfinite(run["wild"]["loss"]["train"].values).all()
+        assert np.isfinite(run["wild"]["parameters"]["norm"].values).all()
+
+    def test_losses_whose_sum_overflows_in_float32_have_a_mean_all_the_same(self, loudly: CarryOut) -> None:
+        options = (*SMALL, "loss={use: singular, way: sum}", "optimizer.lr=1.0e-34", "stop.steps=3")
+        probes = "  - {use: gradient_norm, every: 1}\n"
+        single, double = (
+            loudly(probes, *options, f"precision={name}")[0]["baseline"] for name in ("float32", "float64")
+        )
+        assert single.state == double.state == "complete"
+        for probe, name in (("loss", "train"), ("loss", "by_group"), ("gradient_norm", "norm")):
+            values, exact = (arm[probe][name].values for arm in (single, double))
+            np.testing.assert_allclose(values, exact, rtol=1e-5)
+        assert (single["loss"]["train"].values * 48 > np.finfo("float32").max).all()
