@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from os import PathLike
 
+    from studyrun.trace.check import RunCheck, SweepCheck
     from studyrun.trace.reader import Run, Sweep
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open_run"]
+__all__ = ["__version__", "check_run", "open_run"]
 
 
 def open_run(path: str | PathLike[str]) -> Run | Sweep:
@@ -21,3 +22,16 @@ def open_run(path: str | PathLike[str]) -> Run | Sweep:
     from studyrun.trace.reader import open_run as open_
 
     return open_(path)
+
+
+def check_run(path: str | PathLike[str]) -> RunCheck | SweepCheck:
+    """Look through a run folder, or a sweep's with every member, for anything that is not what the run recorded.
+
+    Raises `RunFolderError` where `path` is neither.
+    """
+    from pathlib import Path
+
+    from studyrun.study.schedule import schedules_of
+    from studyrun.trace.check import check
+
+    return check(Path(path), schedules_of)

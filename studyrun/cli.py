@@ -118,6 +118,14 @@ def report(
 
 
 @app.command()
+def check(folder: RunFolder, json: AsJson = False) -> int:
+    """Look through a run, or every member of a sweep, and say in one line whether it can be trusted."""
+    from studyrun.commands.check import check as call
+
+    return call(folder, json)
+
+
+@app.command()
 def validate(
     studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Study files.")],
     set_: Overrides = None,

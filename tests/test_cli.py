@@ -127,6 +127,40 @@ def test_report_gives_each_verdict_and_strict_gives_it_an_exit_code(studyrun: St
     assert (claim["label"], claim["holds"], claim["runs"]) == ("tiny", False, 1)
 
 
+def test_check_says_in_a_line_whether_a_run_can_be_trusted(studyrun: Studyrun, study: Path) -> None:
+    study.write_text(STUDY + BRANCH)
+    studyrun("run", study)
+    result = studyrun("check", "outputs/run1")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("outputs/run1 can be trusted: complete, 2 arms, 1 probe, ")
+    assert (result.out.endswith(" rows, all checksums hold\n"), result.out.count("\n")) == (True, 1)
+    Path("outputs/run1/provenance.json").write_text("{}")
+    result = studyrun("check", "outputs/run1")
+    assert (result.code, result.err) == (1, "")
+    verdict, *faults = result.out.splitlines()
+    assert verdict == "outputs/run1 cannot be trusted: 2 faults"
+    assert all(fault.startswith("  provenance.json: ") for fault in faults)
+    found = studyrun("check", "outputs/run1", "--json").json
+    assert (found["sound"], found["trusted"], found["sentence"]) == (False, False, verdict)
+    assert found["faults"][0]["where"] == "provenance.json"
+    assert studyrun("check", "nowhere") == Result(1, "", "error: nowhere does not exist\n")
+
+
+def test_check_looks_at_every_member_of_a_sweep(studyrun: Studyrun, study: Path) -> None:
+    study.write_text(STUDY + SWEEP)
+    studyrun("run", study)
+    result = studyrun("check", "outputs/run1")
+    assert result.code == 0
+    assert result.out.startswith("outputs/run1 can be trusted: 2 members (2 complete), ")
+    Path("outputs/run1/seed=1/trace.h5").write_bytes(b"gone")
+    result = studyrun("check", "outputs/run1")
+    assert result.code == 1
+    assert result.out.startswith("outputs/run1 cannot be trusted: ")
+    assert "outputs/run1/seed=1 cannot be trusted: " in result.out
+    assert "\n  trace.h5: " in result.out
+    assert studyrun("check", "outputs/run1", "--json").json["members"][1]["sound"] is False
+
+
 def test_a_report_on_no_run_is_refused(studyrun: Studyrun) -> None:
     result = studyrun("report", "nowhere")
     assert (result.code, result.out, result.err) == (1, "", "error: nowhere does not exist\n")
@@ -523,7 +557,21 @@ def test_version(studyrun: Studyrun) -> None:
 def test_help_names_every_command_and_the_exit_codes(studyrun: Studyrun) -> None:
     result = studyrun("--help")
     assert result.code == 0
-    names = ["run", "resume", "report", "validate", "show", "list", "describe", "schema", "new", "ls", "data", "doctor"]
+    names = [
+        "run",
+        "resume",
+        "report",
+        "check",
+        "validate",
+        "show",
+        "list",
+        "describe",
+        "schema",
+        "new",
+        "ls",
+        "data",
+        "doctor",
+    ]
     assert all(f"\n  {name} " in result.out for name in names)
     assert "Exit codes: 0 all well" in result.out
     for name in names:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from studyrun.component import Options
+from studyrun.errors import RunFolderError
 
 Step = Annotated[int, Field(ge=0)]
 
@@ -51,3 +53,18 @@ def _is_log_point(step: int, per_decade: int) -> bool:
 
     near = round(per_decade * log10(step))
     return any(j >= 0 and round(10 ** (j / per_decade)) == step for j in range(near - 1, near + 2))
+
+
+def schedules_of(document: Mapping[str, Any]) -> dict[str, Callable[[int], bool]]:
+    """When each probe of a resolved study is due, by its label; the study is plain data, and no component is imported.
+
+    Raises `RunFolderError` where an entry is no probe's.
+    """
+    found: dict[str, Callable[[int], bool]] = {}
+    for entry in document.get("probes") or ():
+        try:
+            label = str(entry.get("as") or entry["use"])
+            found[label] = Schedule(**{key: entry[key] for key in ("every", "at") if key in entry}).due
+        except (AttributeError, KeyError, TypeError, ValidationError) as error:
+            raise RunFolderError(f"probes: {entry!r} is no probe of a resolved study: {error}") from error
+    return found

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
 
 from studyrun.trace import sums
 from studyrun.trace.buffer import ProbeBuffer
-from studyrun.trace.channel import Channel, Dimension
+from studyrun.trace.channel import Channel, Dimension, Dtype
 
 FORMAT = 2
 READABLE = (1, 2)
@@ -172,6 +172,11 @@ def read_channel(dataset: h5py.Dataset) -> Channel:
     }
     name, nan = dataset.name.rsplit("/", 1)[-1], str(dataset.attrs.get("comment", ""))
     return Channel(name=name, dims=dims, dtype=recorded_dtype(dataset), nan=nan, **texts)  # type: ignore[arg-type]
+
+
+def disk_dtype(dtype: str) -> str | None:
+    """The type in which one that is recorded lies on disk, None where no channel can be of such a type."""
+    return _ON_DISK.get(dtype, dtype) if dtype in get_args(Dtype) else None
 
 
 def _disk_dtype(channel: Channel) -> str:

@@ -1,0 +1,424 @@
+"""`check` on a real run with one fault put into it at a time: each is named, with its place and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import studyrun
+from studyrun.engine import checkpoint
+from studyrun.engine.events import Silent
+from studyrun.errors import RunFolderError
+from studyrun.launch.one import run_one
+from studyrun.study import load_study
+from studyrun.trace import layout
+from studyrun.trace.check import files
+from studyrun.trace.manifest import write_manifest
+
+FROZEN = Path(__file__).parents[1] / "frozen"
+STUDY = """\
+title: a run to be checked
+model: {use: mlp, hidden: [3]}
+dataset: {use: dice, classes: [three, six], size: 12, test_size: 6, pixels: 8}
+groups: classes
+loss: squared_error
+optimizer: {use: gd, lr: 0.05}
+stop: {steps: 12}
+device: cpu
+probes:
+  - loss
+  - {use: gradient_norm, every: 2}
+branches:
+  same: {at: {use: step, step: 4}}
+  slower: {at: {use: step, step: 6}, from: same, set: {optimizer.lr: 0.01}}
+  never: {at: {use: loss_below, value: 1.0e-9}}
+checkpoints: {every: 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    place = tmp_path_factory.mktemp("check")
+    (place / "study.yaml").write_text(STUDY)
+    run_one(load_study(place / "study.yaml"), place / "run", ["studyrun", "run"], Silent())
+    return place / "run"
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "run")
+
+
+@pytest.fixture
+def frozen(tmp_path):
+    def thaw(name):
+        with tarfile.open(FROZEN / f"{name}.tar.xz") as archive:
+            archive.extractall(tmp_path, filter="data")
+        return tmp_path / name
+
+    return thaw
+
+
+def faults(folder):
+    return [str(fault) for fault in studyrun.check_run(folder).faults]
+
+
+def seal_again(folder):
+    """Make checksums.json fit what was changed, so that only the fault itself is left to be found."""
+    status = json.loads((folder / "status.json").read_text())
+    write_manifest(folder, status["state"], status["started"])
+
+
+def edit(folder, change):
+    with h5py.File(folder / "trace.h5", "r+", libver=layout.LIBRARY_VERSIONS) as trace:
+        change(trace)
+    seal_again(folder)
+
+
+def write_status(folder, **fields):
+    path = folder / "status.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_run_that_is_sound_can_be_trusted_in_one_line(folder):
+    found = studyrun.check_run(folder)
+    rows = (13 + 7) + (9 + 5) + (7 + 4)
+    assert found.sentence == f"{folder} can be trusted: complete, 3 arms, 2 probes, {rows} rows, all checksums hold"
+    assert (found.sound, found.trusted, found.notes) == (True, True, ())
+
+
+# --- the trace -------------------------------------------------------------------------------------------------------
+
+
+def _longer(trace):
+    trace["same/loss/test"].resize(10, axis=0)
+
+
+def _unordered(trace):
+    trace["same/loss/step"][3] = 4
+
+
+def _backwards(trace):
+    trace["same/loss/time"][3] = 0.0
+
+
+def _other_rate(trace):
+    for label in ("loss", "gradient_norm"):
+        trace[f"same/{label}/time"][1:] += 0.5
+
+
+def _two_clocks(trace):
+    trace["same/gradient_norm/time"][2] += 1e-9
+
+
+def _shorter(trace):
+    for name in trace["same/gradient_norm"]:
+        trace[f"same/gradient_norm/{name}"].resize(4, axis=0)
+
+
+def _not_due(trace):
+    trace["baseline/gradient_norm/step"][-1] = 11
+
+
+def _other_parent(trace):
+    layout.set_attributes(trace["slower"], {"parent": "baseline"})
+
+
+def _forks_too_late(trace):
+    layout.set_attributes(trace["same"], {"fork_step": 40})
+
+
+def _other_first_row(trace):
+    trace["slower/loss/train"][0] *= 1.5
+
+
+def _one_bit_at_an_empty_fork(trace):
+    trace["same/loss/train"][0] = np.nextafter(trace["same/loss/train"][0], 2)
+
+
+def _no_arm(trace):
+    del trace["never"]
+
+
+def _foreign_arm(trace):
+    trace.copy("same", "another")
+
+
+def _odd_state(trace):
+    layout.set_attributes(trace["same"], {"state": "finished"})
+
+
+def _running(trace):
+    layout.set_attributes(trace["same"], {"state": "running"})
+
+
+def _declared_otherwise(trace):
+    layout.set_attributes(trace["same/loss/train"], {"dtype": "bool"})
+
+
+def _unlike_the_trunk(trace):
+    trace["same/loss/train"].dims[0].detach_scale(trace["same/loss/step"])
+    del trace["same/loss/train"]
+    layout._make_channel(trace["same/loss"], layout.Channel("train", "x", dtype="float32"))
+    trace["same/loss/train"].resize(9, axis=0)
+
+
+def _no_probe(trace):
+    del trace["same/gradient_norm"]
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "words"),
+    [
+        (_longer, "same/loss/test", "has 10 rows where `step` has 9"),
+        (_unordered, "same/loss/step", "step 4 comes after step 6"),
+        (_backwards, "same/loss/time", "effective time is not finite, or runs backwards"),
+        (_other_rate, "same", "step 5 has effective time 0.75; from 0.2 on at 0.05 a step it would be 0.25"),
+        (_two_clocks, "same/gradient_norm/time", "two probes give step 8 different times"),
+        (_shorter, "same/gradient_norm", "step 12 was due and is missing (1 in all)"),
+        (_not_due, "baseline/gradient_norm", "step 12 was due and is missing (1 in all)"),
+        (_other_parent, "slower", "forks from 'baseline'; the study has it fork from 'same'"),
+        (_forks_too_late, "same", "forks from 'baseline' at step 40; that arm went from step 0 to 12"),
+        (_other_first_row, "slower/loss", "train at the fork, step 6, is not what 'same' recorded there"),
+        (_one_bit_at_an_empty_fork, "same/loss", "train at the fork, step 4, is not what 'baseline' recorded there"),
+        (_no_arm, "", "the study's arm 'never' is missing, and not recorded as not started"),
+        (_foreign_arm, "another", "the study has no such arm"),
+        (_odd_state, "same", "has the state 'finished'; there are complete, diverged, running"),
+        (_running, "same", "is running, and the run has ended"),
+        (_declared_otherwise, "same/loss/train", "is declared as bool and lies there as float64"),
+        (_unlike_the_trunk, "same/loss", "type, dimensions or shape of train differ from those in 'baseline'"),
+        (_no_probe, "same", "the study's probe 'gradient_norm' is missing"),
+    ],
+)
+def test_each_fault_of_the_trace_is_named(folder, change, where, words):
+    edit(folder, change)
+    found = studyrun.check_run(folder)
+    assert not found.sound
+    place = f"trace.h5: {where}" if where else "trace.h5"
+    assert any(fault.where == place and words in fault.what for fault in found.faults), faults(folder)
+    assert found.sentence.startswith(f"{folder} cannot be trusted: ")
+
+
+def test_labels_that_do_not_fit_their_channel_are_named(frozen):
+    folder = frozen("trace2_checkpoint3")
+
+    def change(trace):
+        group = trace["baseline/sharpness"]
+        group["eigenvalue"].dims[1].detach_scale(group["k"])
+        group.create_dataset("q", data=np.arange(5)).make_scale("q")
+        group["eigenvalue"].dims[1].attach_scale(group["q"])
+
+    edit(folder, change)
+    assert any("has 1 places along 'q', which has 5 labels" in fault for fault in faults(folder))
+
+
+def test_a_flipped_bit_is_named_with_its_channel_and_by_the_file(folder):
+    path = folder / "trace.h5"
+    content = bytearray(path.read_bytes())
+    with h5py.File(path) as trace:
+        at = trace["same/loss/test"].id.get_chunk_info(0).byte_offset
+    content[at + 3] ^= 1
+    path.write_bytes(content)
+    found = faults(folder)
+    assert found[0].startswith("trace.h5: same/loss/test: cannot be read: ")
+    again = f"take it from another copy, or run the study again: studyrun run {folder}/study.yaml"
+    assert found[1] == f"trace.h5: is not what it was when the run ended; {again}"
+    assert studyrun.check_run(folder).sentence == f"{folder} cannot be trusted: 2 faults"
+
+
+def test_no_flipped_bit_in_the_trace_goes_unnoticed(folder):
+    path, draw = folder / "trace.h5", random.Random(0)
+    content = path.read_bytes()
+    for _ in range(12):
+        damaged = bytearray(content)
+        damaged[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        assert faults(folder)
+    path.write_bytes(content[: len(content) // 2])
+    assert any("trace.h5: cannot be read: " in fault for fault in faults(folder))
+    path.unlink()
+    assert any(fault.startswith("trace.h5: is missing") for fault in faults(folder))
+
+
+# --- the other files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("status.json", "{", "status.json: cannot be read"),
+        ("status.json", '{"state": "done"}', "status.json: has the state 'done'; there are complete, diverged"),
+        ("provenance.json", "[]", "provenance.json: expected a JSON object, got list"),
+        ("provenance.json", None, "provenance.json: is missing or empty"),
+        ("events.jsonl", None, "events.jsonl: cannot be read: No such file or directory"),
+        ("events.jsonl", "\x00\x01\n{\n", "events.jsonl: 2 lines of 2 cannot be read"),
+        ("events.jsonl", "", "events.jsonl: does not say that the run has started"),
+        ("study.yaml", "title: [", "study.yaml: is not the text that the trace was made from"),
+        ("study.yaml", None, "study.yaml: is missing; write the attribute `study` of trace.h5 into it"),
+        ("trace.h5.journal", "x", "trace.h5.journal: is damaged, and the trace may be half written"),
+        ("checksums.json", None, "checksums.json: is missing"),
+        ("checksums.json", '{"format": 2}', "checksums.json: has format 2, made by a newer studyrun"),
+        ("checkpoints/later.pt", "x", "checkpoints/later.pt: was put there after the run had ended"),
+    ],
+)
+def test_each_fault_of_another_file_is_named(folder, name, content, words):
+    (folder / name).unlink(missing_ok=True)
+    if content is not None:
+        (folder / name).write_text(content)
+    assert any(fault.startswith(words) for fault in faults(folder)), faults(folder)
+
+
+def test_status_trace_and_events_must_agree(folder):
+    write_status(folder, arms={"baseline": "diverged", "gone": "complete"})
+    found = faults(folder)
+    assert any("has the arm 'baseline' diverged; in the trace it is complete" in fault for fault in found)
+    assert any("has the arm 'gone' complete; in the trace it is missing" in fault for fault in found)
+    write_status(folder, state="diverged", arms={})
+    found = faults(folder)
+    assert any("says diverged, and no arm of the trace diverged" in fault for fault in found)
+    assert any("events.jsonl: the run ended complete; status.json has diverged" in fault for fault in found)
+
+
+def test_a_checkpoint_cut_off_or_changed_is_named(folder):
+    latest, fork = folder / "checkpoints/latest.pt", folder / "checkpoints/fork-same.pt"
+    latest.write_bytes(latest.read_bytes()[:-100])
+    content = bytearray(fork.read_bytes())
+    content[len(content) // 2] ^= 1
+    fork.write_bytes(content)
+    seal_again(folder)
+    found = faults(folder)
+    assert any(fault.startswith("checkpoints/latest.pt: is cut off: ") for fault in found)
+    assert any("goes on from previous.pt" in fault for fault in found)
+    assert any(fault.startswith("checkpoints/fork-same.pt: is damaged: its content does not have") for fault in found)
+
+
+def test_a_checkpoint_of_the_days_before_seals_is_held_against_its_zip(frozen):
+    folder = frozen("trace1_checkpoint2")
+    assert studyrun.check_run(folder).sound
+    latest = folder / "checkpoints/latest.pt"
+    content = bytearray(latest.read_bytes())
+    content[len(content) // 2] ^= 1
+    latest.write_bytes(content)
+    assert [fault.split(": its part")[0] for fault in faults(folder)] == ["checkpoints/latest.pt: is damaged"]
+
+
+def test_a_checkpoint_of_a_newer_format_is_named(folder):
+    latest = folder / "checkpoints/latest.pt"
+    words = latest.read_bytes().split(b" ")
+    latest.write_bytes(b" ".join([*words[:2], b"99", *words[3:]]))
+    words = "checkpoints/latest.pt: has checkpoint format 99, made by a newer studyrun"
+    assert any(fault.startswith(words) for fault in faults(folder))
+    assert files.NEWEST_CHECKPOINT == checkpoint.FORMAT
+
+
+def test_the_sources_of_plugins_must_be_those_that_ran(folder):
+    facts = json.loads((folder / "provenance.json").read_text())
+    facts["plugins"] = {"probes/own": {"origin": "plugins", "sha256": "0" * 64}}
+    (folder / "provenance.json").write_text(json.dumps(facts))
+    assert any("plugins/probes/own.py: is missing" in fault for fault in faults(folder))
+    (folder / "plugins/probes").mkdir(parents=True)
+    (folder / "plugins/probes/own.py").write_text("print()\n")
+    assert any("plugins/probes/own.py: is not the source that ran" in fault for fault in faults(folder))
+
+
+# --- runs that have not ended ----------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_that_is_sound_says_how_to_go_on(frozen):
+    folder = frozen("trace2_checkpoint3")
+    found = studyrun.check_run(folder)
+    place = "interrupted at step 8 of baseline, 1 arm, 2 probes, 11 rows, all checksums hold"
+    assert found.sentence == f"{folder} is sound so far: {place}; resume with: studyrun resume {folder}"
+    assert (found.sound, found.trusted) == (True, False)
+
+
+def test_a_run_whose_process_lives_is_running_and_one_whose_process_is_gone_was_killed(frozen):
+    folder = frozen("trace2_checkpoint3")
+    write_status(folder, state="running", host=socket.gethostname(), pid=os.getpid())
+    assert "is sound so far: running, 1 arm" in studyrun.check_run(folder).sentence
+    assert "resume" not in studyrun.check_run(folder).sentence
+    write_status(folder, pid=2**22 + 1)
+    assert "is sound so far: killed, 1 arm" in studyrun.check_run(folder).sentence
+
+
+def test_without_a_whole_checkpoint_an_interrupted_run_cannot_go_on(frozen):
+    folder = frozen("trace2_checkpoint3")
+    for name in ("latest.pt", "previous.pt"):
+        (folder / "checkpoints" / name).write_bytes(b"")
+    assert any(fault.startswith("checkpoints: none is left to go on from") for fault in faults(folder))
+
+
+def test_a_commit_that_was_cut_short_is_no_fault_before_the_end(frozen):
+    folder = frozen("trace2_checkpoint3")
+    from studyrun.trace.journal import Journal, _write_journal
+
+    path = folder / "trace.h5"
+    _write_journal(path, Journal(path.stat().st_size, {0: path.read_bytes()[:4096]}))
+    found = studyrun.check_run(folder)
+    assert found.sound
+    assert found.notes == (
+        "trace.h5.journal holds the last commit, which was cut short; `studyrun resume` finishes it",
+    )
+    write_status(folder, state="complete")
+    assert any("trace.h5.journal: was left behind, and the run has ended" in fault for fault in faults(folder))
+
+
+@pytest.mark.parametrize("name", ["trace1_checkpoint1", "trace1_checkpoint2"])
+def test_a_run_from_before_checksums_says_so(frozen, name):
+    found = studyrun.check_run(frozen(name))
+    assert found.sound
+    assert "11 rows, it was made before checksums were kept; resume with" in found.sentence
+
+
+# --- sweeps ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_checked_member_by_member(frozen):
+    folder = frozen("sweep1")
+    found = studyrun.check_run(folder)
+    assert found.sentence == (
+        f"{folder} can be trusted as far as can be told: 2 members (2 complete), 12 rows, no checksums"
+    )
+    (folder / "seed=2/provenance.json").write_text("{")
+    found = studyrun.check_run(folder)
+    assert found.sentence == f"{folder} cannot be trusted: 1 fault, 1 of 2 members damaged"
+    shutil.rmtree(folder / "seed=2")
+    found = studyrun.check_run(folder)
+    assert found.sentence.startswith(f"{folder} is sound so far: 2 members (1 complete, 1 not started), 6 rows")
+    assert found.sentence.endswith(f"resume with: studyrun resume {folder}")
+
+
+def test_what_a_sweep_says_of_its_members_must_be_what_they_ran(frozen):
+    folder = frozen("sweep1")
+    content = json.loads((folder / "sweep.json").read_text())
+    content["members"][0]["overrides"] = {"seed": 7}
+    (folder / "sweep.json").write_text(json.dumps(content))
+    assert [fault.split(";")[0] for fault in faults(folder)] == ["sweep.json: has seed=1 set seed to 7"]
+    content["members"].append({"name": "../sweep1", "overrides": {}})
+    (folder / "sweep.json").write_text(json.dumps(content))
+    assert [fault.split(";")[0] for fault in faults(folder)] == ["sweep.json: '../sweep1' is no member of this folder"]
+
+
+# --- how it is called ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_run_folder_is_said(tmp_path):
+    with pytest.raises(RunFolderError, match=r"is no run folder: it holds neither trace\.h5 nor sweep\.json"):
+        studyrun.check_run(tmp_path)
+
+
+def test_checking_imports_no_torch(folder):
+    code = f"import sys, studyrun; r = studyrun.check_run({str(folder)!r}); print(r.trusted, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
