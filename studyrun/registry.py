@@ -3,6 +3,9 @@
 Four doors, in order: built-in, the `plugins/` folder of the project, every folder of $STUDYRUN_PLUGINS, and installed
 packages' entry points of the group `studyrun.<kind>`. Listing parses sources and imports nothing; not even the
 contracts, which cost 0.2 seconds of pydantic.
+
+A run folder has a `plugins/` too: the sources of what was run. Those are a record that comes with the folder, from
+whomever, and no door: nothing is imported from there.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import ast
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +31,8 @@ Origin = Literal["built-in", "project", "environment", "entry point"]
 BUILT_IN = Path(__file__).parent / "components"
 ENVIRONMENT = "STUDYRUN_PLUGINS"
 LONGEST_NAME = 100
+_OF_A_RUN = ("trace.h5", "sweep.json", "status.json", "provenance.json")
+_DRAWN = ("figures", "claims")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +70,27 @@ class Listing:
 
 
 class Registry:
-    """Every component within reach of one project. `project` is its `plugins/` folder's parent, or None."""
+    """Every component within reach of one project. `project` is its `plugins/` folder's parent, or None.
 
-    def __init__(self, project: Path | None = None) -> None:
-        self.project = project
+    `record` is the `plugins/` folder of a run: what this registry loads for it has to be what it was run with.
+    """
+
+    def __init__(self, project: Path | None = None, record: Path | None = None) -> None:
+        self.project, self.record = project, record
 
     @classmethod
     def for_study(cls, study: Path) -> Registry:
         """The registry of the project that the study file lies in."""
-        return cls(project_of(study.resolve().parent))
+        folder = study.resolve().parent
+        return cls.for_run(folder) if is_run_folder(folder) else cls(project_of(folder))
+
+    @classmethod
+    def for_run(cls, folder: Path) -> Registry:
+        """The registry of the project around a run folder or, where there is none, around the working directory."""
+        own = folder.resolve()
+        project = project_of(own.parent) or project_of(Path.cwd())
+        inside = project is not None and project.resolve().is_relative_to(own)
+        return cls(None if inside else project, own / "plugins")
 
     @staticmethod
     def kinds() -> tuple[str, ...]:
@@ -95,13 +112,37 @@ class Registry:
         near = self.nearest(kind, name)
         known = ", ".join(sorted({listing.name for listing in self._listings(kind)})) or "none"
         hint = f"did you mean {near!r}? " if near else ""
+        kept = self._recorded(kind, name)
+        if kept is not None:
+            hint = (
+                f"the run folder holds the source that it was run with, {kept}, and nothing is imported from there; "
+                f"put it into plugins/{kind}/ of your project, or trust the folder by ${ENVIRONMENT}={self.record}; "
+            )
         raise ComponentError(f"there is no {name!r} among the {kind}; {hint}known: {known}")
 
     def load(self, kind: str, name: str) -> type[Component]:
         """Import the one file that holds this component and return its class, checked against its contract."""
         from studyrun.contract import load_class
 
-        return load_class(self.find(kind, name))
+        listing = self.find(kind, name)
+        self._check_unchanged(listing)
+        return load_class(listing)
+
+    def _recorded(self, kind: str, name: str) -> Path | None:
+        """Where a run folder keeps the source of this component."""
+        kept = self.record / kind / f"{name}.py" if self.record is not None and _is_name(name) else None
+        return kept if kept is not None and kept.is_file() else None
+
+    def _check_unchanged(self, listing: Listing) -> None:
+        """Raise `ComponentError` if a run had another source of it; figures and claims may be made better since."""
+        kept = self._recorded(listing.kind, listing.name)
+        if kept is None or listing.kind in _DRAWN or listing.origin == "built-in":
+            return
+        if listing.sha256 != replace(listing, path=kept).sha256:
+            raise ComponentError(
+                f"{listing.path} is not what the run was made with, which {kept} holds: put that back to go on as "
+                f"before, or write what it is now over {kept} to go on with that"
+            )
 
     def nearest(self, kind: str, name: str) -> str | None:
         """The known name that is spelt most like `name`, if any is close."""
@@ -132,13 +173,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def project_of(folder: Path) -> Path | None:
-    """The nearest folder upwards that has `plugins/`, looking no further than the project's root (.git, pyproject)."""
+    """The nearest folder upwards that has `plugins/`, looking no further than the project's root (.git, pyproject).
+
+    A run folder is no project.
+    """
     for candidate in (folder, *folder.parents):
-        if (candidate / "plugins").is_dir():
+        if (candidate / "plugins").is_dir() and not is_run_folder(candidate):
             return candidate
         if (candidate / ".git").exists() or (candidate / "pyproject.toml").exists():
             return None
     return None
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a run, or a sweep, has left its files in the folder."""
+    return any((folder / name).is_file() for name in _OF_A_RUN)
 
 
 def _is_name(stem: str) -> bool:
@@ -167,7 +216,7 @@ def _entry_points(path: tuple[str, ...]) -> Any:
 
 
 def _distinct(listings: Iterable[Listing]) -> list[Listing]:
-    """One listing for each source: a run folder holds copies of its plugins, and a copy is no rival.
+    """One listing for each source: a copy is no rival.
 
     An installed package's own goes before its copy, which cannot import what lies beside it in the package.
     """

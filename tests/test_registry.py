@@ -147,11 +147,53 @@ def test_a_plugin_may_not_take_a_built_in_name(tmp_path: Path) -> None:
 
 
 def test_a_copy_is_no_rival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run folder keeps the source of its plugins, so that it runs again where the original is at hand too."""
-    write(tmp_path / "run" / "plugins" / "probes" / "mine.py")
+    """Whoever trusts the sources in a run folder by the variable may have the originals at hand too."""
+    write(tmp_path / "own" / "plugins" / "probes" / "mine.py")
     write(tmp_path / "env" / "probes" / "mine.py")
     monkeypatch.setenv("STUDYRUN_PLUGINS", f"{tmp_path / 'env'}:{tmp_path / 'env'}")
-    assert Registry(tmp_path / "run").find("probes", "mine").origin == "project"
+    assert Registry(tmp_path / "own").find("probes", "mine").origin == "project"
+
+
+@pytest.mark.parametrize("mark", ["trace.h5", "sweep.json", "status.json", "provenance.json"])
+def test_a_run_folder_is_no_project(tmp_path: Path, mark: str) -> None:
+    own = write(tmp_path / "plugins" / "probes" / "mine.py")
+    run = tmp_path / "outputs" / "run1"
+    write(run / "plugins" / "probes" / "theirs.py", summary="Not to be imported.")
+    (run / mark).touch()
+    assert project_of(run) == tmp_path
+    names = [listing.name for listing in Registry.for_study(run / "study.yaml").names("probes")]
+    assert "mine" in names
+    assert "theirs" not in names
+    assert Registry.for_study(run / "study.yaml").find("probes", "mine").path == own
+
+
+def test_a_run_outside_any_project_is_looked_at_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "project" / "plugins" / "probes" / "mine.py")
+    (tmp_path / "scratch" / "run1" / "plugins").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    assert Registry.for_run(tmp_path / "scratch" / "run1").project == tmp_path / "project"
+    monkeypatch.chdir(tmp_path / "scratch" / "run1")
+    assert Registry.for_run(Path.cwd()).project is None, "the folder itself, though nothing marks it as a run's"
+
+
+def test_what_only_the_run_folder_holds_is_named_and_not_run(tmp_path: Path) -> None:
+    kept = write(tmp_path / "run" / "plugins" / "probes" / "mine.py")
+    with pytest.raises(ComponentError) as caught:
+        Registry.for_run(tmp_path / "run").load("probes", "mine")
+    said = str(caught.value)
+    assert f"holds the source that it was run with, {kept}, and nothing is imported from there" in said
+    assert f"trust the folder by $STUDYRUN_PLUGINS={tmp_path / 'run' / 'plugins'}" in said
+
+
+def test_a_plugin_that_has_changed_since_the_run_is_not_mixed_into_it(tmp_path: Path) -> None:
+    own = write(tmp_path / "plugins" / "probes" / "mine.py", summary="What it is now.")
+    kept = write(tmp_path / "run" / "plugins" / "probes" / "mine.py", summary="What it was.")
+    with pytest.raises(ComponentError, match=rf"{own} is not what the run was made with, which {kept} holds"):
+        Registry.for_run(tmp_path / "run").load("probes", "mine")
+    own.write_text(kept.read_text())
+    Registry.for_run(tmp_path / "run").load("probes", "mine")
 
 
 def test_an_unknown_name_gets_the_nearest_and_all_known() -> None:

@@ -16,6 +16,7 @@ from studyrun.launch.one import run_prepared
 from studyrun.launch.outcome import MemberOutcome
 from studyrun.launch.resume_one import resume_one
 from studyrun.launch.threads import use_threads
+from studyrun.registry import Registry
 from studyrun.study import Study, load_study, study_from_member
 from studyrun.study.schema import Member
 
@@ -55,7 +56,8 @@ def finish_member(task: MemberTask, progress: Progress, stop: StopRequest) -> Me
 def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResult:
     if (task.folder / "study.yaml").is_file():
         return resume_one(task.folder, progress, stop)
-    study, members = _sweep((task.sweep / "study.yaml").resolve(), (task.sweep / "study.yaml").stat().st_mtime_ns)
+    file = (task.sweep / "study.yaml").resolve()
+    study, members = _sweep(file, task.source, file.stat().st_mtime_ns)
     own = replace(study_from_member(study, members[task.name]), profiles=task.profiles, settings=task.settings)
     use_threads(task.threads)
     prepared = prepare(replace(own, source=task.source or own.source), data_folder())
@@ -65,7 +67,11 @@ def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResul
 
 
 @lru_cache(maxsize=1)
-def _sweep(path: Path, changed: int) -> tuple[Study, dict[str, Member]]:
-    """The whole sweep, read once for all the members that this process takes, and again when the file has changed."""
-    study = load_study(path)
+def _sweep(path: Path, source: Path | None, changed: int) -> tuple[Study, dict[str, Member]]:
+    """The whole sweep, read once for all the members that this process takes, and again when the file has changed.
+
+    What it is made of comes from the project of `source` or, when the sweep is resumed, from that around its folder.
+    """
+    study = load_study(path, registry=Registry.for_study(source) if source else Registry.for_run(path.parent))
+    study = replace(study, source=source or path)
     return study, {member.name: member for member in study.members}

@@ -17,6 +17,7 @@ from studyrun.launch.lock import holding
 from studyrun.launch.one import carried_out, run_prepared
 from studyrun.launch.state import DONE, read_status, state_of
 from studyrun.launch.threads import use_threads
+from studyrun.registry import Registry
 from studyrun.study import load_study
 from studyrun.trace.atomic import clear_drafts
 from studyrun.trace.folder import TRACE, read_json
@@ -49,7 +50,7 @@ def _carried_on(folder: Path, progress: Progress, stop: StopRequest) -> RunResul
     facts, warnings = _facts(folder)
     if isinstance(threads := facts.get("threads"), int):
         use_threads(threads)
-    prepared = prepare(load_study(folder / "study.yaml"), data_folder())
+    prepared = prepare(load_study(folder / "study.yaml", registry=Registry.for_run(folder)), data_folder())
     _check_data(folder, prepared, facts)
     if _has_checkpoint(folder):
         warnings += differences(prepared.problem, facts)

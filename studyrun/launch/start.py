@@ -17,6 +17,7 @@ from studyrun.launch.state import DONE, read_status, state_of
 from studyrun.launch.sweep import finish_sweep, run_sweep
 from studyrun.launch.threads import threads_each
 from studyrun.study import Study
+from studyrun.trace.contained import check_contained
 from studyrun.trace.folder import SWEEP, read_json, read_sweep
 
 
@@ -49,6 +50,7 @@ def resume(
     Raises `RunFolderError` if the folder is no run's, or another process is filling it.
     """
     progress = progress or Silent()
+    check_contained(folder)
     if (folder / SWEEP).is_file():
         return _resume_sweep(folder, workers, fail_fast, progress)
     if not (folder / "status.json").is_file() and not (folder / "study.yaml").is_file():

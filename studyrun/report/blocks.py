@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studyrun.component import ComparingClaim, ComparingFigure
 from studyrun.errors import ComponentError
-from studyrun.registry import Registry, project_of
+from studyrun.registry import Registry
 
 if TYPE_CHECKING:
     from studyrun.component import Component
@@ -45,10 +45,8 @@ def blocks(entries: Iterable[Any]) -> Iterator[Block]:
 
 
 def registry_of(run: Run) -> Registry:
-    """The components within reach of a run: those that its folder keeps, or else those of the project around it."""
-    if (run.path / "plugins").is_dir():
-        return Registry(run.path)
-    return Registry(project_of(run.path.resolve().parent))
+    """The components within reach of a run: those of the project around it, never those that came with its folder."""
+    return Registry.for_run(run.path)
 
 
 def compares(kind: str, block: Block, run: Run) -> bool:
@@ -71,11 +69,4 @@ def build(kind: str, block: Block, run: Run) -> Component:
 
 
 def _load(kind: str, name: str, run: Run) -> type[Component]:
-    """From the run folder's own copies first; a figure that was added since then comes from the project around it."""
-    try:
-        return registry_of(run).load(kind, name)
-    except ComponentError:
-        around = Registry(project_of(run.path.resolve().parent))
-        if name not in {listing.name for listing in around.names(kind)}:
-            raise
-        return around.load(kind, name)
+    return registry_of(run).load(kind, name)

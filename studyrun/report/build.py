@@ -13,6 +13,7 @@ from studyrun.report.figures import Skipped
 from studyrun.report.folder import replacing
 from studyrun.report.page import render
 from studyrun.report.style import house_style
+from studyrun.trace.contained import check_contained
 from studyrun.trace.reader import open_run
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def build_report(path: Path, *, strict: bool = False) -> ReportResult:
     after that, unless every claim holds and every figure was drawn. Raises `RunFolderError` where `path` is no run
     folder or cannot be written.
     """
+    check_contained(Path(path))
     opened = open_run(path)
     with replacing(Path(path) / "report") as folder, house_style():
         page, made = gather(opened, folder)

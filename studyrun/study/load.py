@@ -22,10 +22,13 @@ from studyrun.study.sweep import expand, sweep_of, unseen
 from studyrun.study.tree import Block, Faults, Origin, plain, planted
 
 
-def load_study(path: Path, *, profile: Sequence[str] = (), overrides: Sequence[str] = ()) -> Study:
+def load_study(
+    path: Path, *, profile: Sequence[str] = (), overrides: Sequence[str] = (), registry: Registry | None = None
+) -> Study:
     """Read, merge and check a study file. Only the components it names are imported, and no data are loaded.
 
-    `profile` names profiles, merged in order; `overrides` are texts such as `optimizer.lr=0.1`, applied after them.
+    Those come from `registry`, by default that of the project that the file lies in. `profile` names profiles, merged
+    in order; `overrides` are texts such as `optimizer.lr=0.1`, applied after them.
     Raises `InvalidStudyError` with every fault, and `UsageError` if there is no such file.
     """
     path = Path(path)
@@ -40,7 +43,7 @@ def load_study(path: Path, *, profile: Sequence[str] = (), overrides: Sequence[s
     tree = with_profiles(layers, profile, faults)
     for setting in settings:
         tree = put(tree, setting, faults)
-    study = _study(tree, Workshop(Registry.for_study(path), faults), path)
+    study = _study(tree, Workshop(registry or Registry.for_study(path), faults), path)
     return replace(study, profiles=tuple(profile), settings=tuple(overrides))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from studyrun.errors import StudyrunError, TraceError
 from studyrun.trace import sums
+from studyrun.trace.foreign import check_own
 from studyrun.trace.journal import journal_of, read_journal
 from studyrun.trace.layout import READABLE, unreadable
 from studyrun.trace.pages import PagedFile
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.02  # seconds, doubled at each attempt: a commit takes some milliseconds
+_own: dict[Path, list[tuple[int, int] | None]] = {}
+"""The traces that have been found to lead nowhere else, as they stood then."""
 
 
 def read(path: Path, what: Callable[[h5py.File], Result], name: str = "") -> Result:
@@ -36,6 +39,9 @@ def read(path: Path, what: Callable[[h5py.File], Result], name: str = "") -> Res
         try:
             with _opened(path) as file:
                 check_format(path, file)
+                if _own.get(path) != before:
+                    check_own(path, file)
+                    _own[path] = before
                 result = what(file)
         except StudyrunError:
             raise

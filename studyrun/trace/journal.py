@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from studyrun.errors import TraceError
 from studyrun.trace.atomic import sync_folder
 
 PAGE = 4096
@@ -31,6 +32,7 @@ _HEADER = struct.Struct("<QQ")  # the size of the file, the number of pages
 _INDEX = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _RUN = 256  # pages that go to the disk in one call
+_SLACK = 2**26  # bytes that HDF5 may have reserved at the end without writing them
 
 
 class Journal(NamedTuple):
@@ -78,18 +80,43 @@ def recover(path: Path) -> None:
 
 
 def read_journal(path: Path) -> Journal | None:
-    """The journal beside a file, None if there is no complete one."""
+    """The journal beside a file, None if there is no complete one.
+
+    Raises `TraceError` if it is complete and cannot be of this file: nothing of it is to be believed, or written.
+    """
     try:
-        content = journal_of(path).read_bytes()
+        with journal_of(path).open("rb") as file:
+            content = file.read((longest := _longest(path)) + 1)
     except FileNotFoundError:
         return None
+    if len(content) > longest:
+        raise TraceError(f"{journal_of(path)} is longer than a journal of {path.name} can be")
     body, checksum = content[: -_CHECKSUM.size], content[-_CHECKSUM.size :]
     if not body.startswith(_MAGIC) or checksum != _CHECKSUM.pack(zlib.crc32(body)):
         return None
-    size, count = _HEADER.unpack_from(body, len(_MAGIC))
     start, stride = len(_MAGIC) + _HEADER.size, _INDEX.size + PAGE
-    places = range(start, start + count * stride, stride)
-    return Journal(size, {_INDEX.unpack_from(body, at)[0]: body[at + _INDEX.size : at + stride] for at in places})
+    size, count = _HEADER.unpack_from(body.ljust(start), len(_MAGIC))
+    if len(body) != start + count * stride:
+        raise TraceError(f"{journal_of(path)} says that it holds {count:,} pages, and has another length")
+    places = range(start, len(body), stride)
+    pages = {_INDEX.unpack_from(body, at)[0]: body[at + _INDEX.size : at + stride] for at in places}
+    _check_reach(path, Journal(size, pages))
+    return Journal(size, pages)
+
+
+def _longest(path: Path) -> int:
+    """How long a journal can be: it holds pages of the file as it is, each at most once."""
+    pages = -(-os.stat(path).st_size // PAGE)
+    return len(_MAGIC) + _HEADER.size + pages * (_INDEX.size + PAGE) + _CHECKSUM.size
+
+
+def _check_reach(path: Path, journal: Journal) -> None:
+    """A commit appends before it writes its journal, so that this changes only what is there already."""
+    end = os.stat(path).st_size
+    if any(index * PAGE >= end for index in journal.pages) or journal.size > end + _SLACK:
+        raise TraceError(
+            f"{journal_of(path)} reaches beyond the end of {path.name}; it is not the journal of this file"
+        )
 
 
 def _write_journal(path: Path, journal: Journal) -> None:

@@ -21,6 +21,7 @@ from studyrun.errors import RunFolderError, TraceError
 from studyrun.trace import journal, layout
 from studyrun.trace.buffer import ProbeBuffer
 from studyrun.trace.channel import Channel, check_name
+from studyrun.trace.foreign import check_own
 from studyrun.trace.layout import Attribute
 from studyrun.trace.pages import PagedFile
 
@@ -97,8 +98,9 @@ class TraceWriter:
             found = writer._file.attrs.get("studyrun_format", "none")
             if found not in layout.READABLE:
                 raise RunFolderError(f"{path}: {layout.unreadable(found)}")
+            check_own(path, writer._file)
             writer._arms = {name: _Arm(made=True, probes=_probes_of(group)) for name, group in writer._file.items()}
-        except RunFolderError:
+        except (RunFolderError, TraceError):
             writer._abandon()
             raise
         except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
@@ -153,6 +155,10 @@ class TraceWriter:
             kept = [*steps[: probe.rows][-1:], *probe.buffer.steps[-1:]]
             probe.buffer.last_step = int(kept[-1]) if kept else None
             probe.dirty = True
+
+    def state_of(self, arm: str) -> str | None:
+        """The state that the file gives an arm, None if it does not know it."""
+        return str(self._file[arm].attrs.get("state", "")) if arm in self._arms and self._arms[arm].made else None
 
     def last_step(self, arm: str, label: str, before: int) -> int | None:
         """The last step < `before` of which the probe has a row in the file, None if there is none."""

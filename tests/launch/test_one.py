@@ -11,7 +11,7 @@ import pytest
 from conftest import assert_same_channels
 
 from studyrun import open_run
-from studyrun.errors import DataUnavailableError, ProbeError, RunFailedError, RunFolderError
+from studyrun.errors import DataUnavailableError, InvalidStudyError, ProbeError, RunFailedError, RunFolderError
 from studyrun.launch.start import launch
 from studyrun.study import load_study
 
@@ -76,11 +76,16 @@ def test_sources_of_the_projects_own_components_are_kept_with_their_hashes(proje
     assert json.loads((folder / "provenance.json").read_text())["plugins"] == {"probes/own": expected}
 
 
-def test_a_copied_folder_runs_again_where_nothing_else_is(project: Path, tmp_path: Path, tmp_path_factory) -> None:
+def test_a_copied_folder_runs_again_where_nothing_else_is_once_its_sources_are_trusted(
+    project: Path, tmp_path: Path, tmp_path_factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = launch(load_study(project)).folder
     copy = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(folder, copy)
     shutil.rmtree(tmp_path / "plugins")
+    with pytest.raises(InvalidStudyError, match="nothing is imported from there"):
+        load_study(copy / "study.yaml")
+    monkeypatch.setenv("STUDYRUN_PLUGINS", str(copy / "plugins"))
     again = launch(load_study(copy / "study.yaml"), out=copy.parent / "again").folder
     for name, arm in open_run(folder).arms.items():
         assert_same_channels(arm, open_run(again)[name])

@@ -73,7 +73,7 @@ def test_two_workers_give_the_bits_of_one_and_a_killed_one_is_a_failed_member(wr
         assert two["baseline"]["loss"]["train"].values.tobytes() == one["baseline"]["loss"]["train"].values.tobytes()
         assert two.provenance["threads"] == one.provenance["threads"] == 1
 
-    for kept in outcome.folder.rglob("suicide.py"):
+    for kept in tmp_path.rglob("suicide.py"):  # the project's own, and what the run folder says it was made with
         kept.write_text(SUICIDE.replace("snapshot.step == 3", "False"))
     assert resume(outcome.folder, workers=1).state == "complete"
     resumed = open_run(outcome.folder / "seed=1")["baseline"]["loss"]["train"].values

@@ -52,11 +52,12 @@ def test_json_has_no_number_that_json_cannot_hold():
     assert (one["statistic"], one["interval"], one["condition"]) == (None, [None, 2.0], "x=1")
 
 
-def test_a_claim_that_breaks_is_undecided_and_says_why(run_folder):
+def test_a_claim_that_breaks_is_undecided_and_says_why(run_folder, tmp_path, monkeypatch):
     claims = [{"use": "breaks"}, {"use": "breaks", "as": "odd", "value": 3}, {"use": "brakes"}, {"use": "reaches"}]
     folder = run_folder(study={"claims": claims})
-    (folder / "plugins" / "claims").mkdir(parents=True)
-    (folder / "plugins" / "claims" / "breaks.py").write_text(BREAKS)
+    (tmp_path / "own" / "claims").mkdir(parents=True)
+    (tmp_path / "own" / "claims" / "breaks.py").write_text(BREAKS)
+    monkeypatch.setenv("STUDYRUN_PLUGINS", str(tmp_path / "own"))
     raised, odd, unknown, fine = decide_all([for_run(open_run(folder))])
     assert raised.verdict.sentence == "cannot be decided: ZeroDivisionError: division by zero"
     assert odd.verdict.sentence == "cannot be decided: decide() returned 3, which is no Verdict"

@@ -24,17 +24,18 @@ REACHES = {"use": "reaches", "arm": "baseline"}
 
 
 @pytest.fixture
-def sweep(tmp_path):
+def sweep(tmp_path, monkeypatch):
     """Two learning rates and two seeds; claims and figures are written into every member's study."""
 
     def make(**entries):
         folder = tmp_path / "sweep"
+        (tmp_path / "own" / "claims").mkdir(parents=True)
+        (tmp_path / "own" / "claims" / "counts.py").write_text(ALL)
+        monkeypatch.setenv("STUDYRUN_PLUGINS", str(tmp_path / "own"))
         make_sweep(folder, (0, 1), learning_rates=(0.02, 0.025), steps=340)
         for member in open_run(folder).members:
             path = member.path / "study.yaml"
             path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | entries))
-            (member.path / "plugins" / "claims").mkdir(parents=True)
-            (member.path / "plugins" / "claims" / "counts.py").write_text(ALL)
         return folder
 
     return make

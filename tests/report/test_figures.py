@@ -82,12 +82,17 @@ def test_nothing_to_draw_is_said_only_where_the_figure_was_asked_for(run_folder,
     assert "no probe 'loss' recorded cos2" in missing.reason
 
 
-def test_a_figure_that_breaks_is_shown_as_broken_and_the_rest_stands(run_folder):
+def own_figure(name, source, tmp_path, monkeypatch):
+    (tmp_path / "own" / "figures").mkdir(parents=True)
+    (tmp_path / "own" / "figures" / f"{name}.py").write_text(source)
+    monkeypatch.setenv("STUDYRUN_PLUGINS", str(tmp_path / "own"))
+
+
+def test_a_figure_that_breaks_is_shown_as_broken_and_the_rest_stands(run_folder, tmp_path, monkeypatch):
     from studyrun.report import build_report
 
     folder = run_folder(study={"figures": ["raises", "loss"]})
-    (folder / "plugins" / "figures").mkdir(parents=True)
-    (folder / "plugins" / "figures" / "raises.py").write_text(RAISES)
+    own_figure("raises", RAISES, tmp_path, monkeypatch)
     result = build_report(folder)
     assert (result.figures, result.broken) == (("loss",), ("raises",))
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
@@ -111,13 +116,12 @@ def test_a_block_that_is_wrong_is_explained(run_folder, tmp_path, block, words):
     assert words in drawn.caption
 
 
-def test_a_figure_that_draws_nothing_is_not_shown(run_folder, tmp_path):
+def test_a_figure_that_draws_nothing_is_not_shown(run_folder, tmp_path, monkeypatch):
     folder = run_folder()
-    (folder / "plugins" / "figures").mkdir(parents=True)
     source = RAISES.replace("Raises", "Empty").replace(
         'raise ZeroDivisionError("by <b>nothing</b>")', 'return "nothing"'
     )
-    (folder / "plugins" / "figures" / "empty.py").write_text(source)
+    own_figure("empty", source, tmp_path, monkeypatch)
     ensemble = ensemble_of(folder)
     skipped = draw(Block("empty", "empty"), ensemble, Palette(ensemble.arms), tmp_path, "")
     assert skipped == Skipped("empty", "the figure drew nothing")
