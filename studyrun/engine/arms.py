@@ -76,13 +76,23 @@ class RunInProgress:
             self.current = self.queue.pop(0)
 
     def _take_up(self, checkpoint: dict[str, Any]) -> None:
-        """Stand where the checkpoint stood. Raises `RunFolderError` if it is not one of this study."""
+        """Stand where the checkpoint stood. Raises `RunFolderError` if it is not one of this study and this trace."""
         self.queue, self.done, self.current = list(checkpoint["queue"]), dict(checkpoint["done"]), checkpoint["arm"]
         for name in (self.current, *self.queue, *self.done):
             if name != TRUNK and name not in {branch.name for branch in self.study.branches}:
                 raise RunFolderError(
                     f"{self.folder} cannot be resumed: its checkpoint names the arm {name!r}, which study.yaml has not"
                 )
+        for name, state in self.done.items():
+            if self.writer.state_of(name) != state:
+                raise self._older(f"arm {name!r} had come to its end, {state}")
+        if checkpoint["state"] and checkpoint["state"]["step"] > 0 and self.current not in self.writer.arms:
+            raise self._older(f"arm {self.current!r} had come to step {checkpoint['state']['step']}")
+
+    def _older(self, what: str) -> RunFolderError:
+        return RunFolderError(
+            f"{self.writer.path} is older than the checkpoint, by which {what}. {checkpoints.AGAIN.format(self.folder)}"
+        )
 
     def _run_arm(self, name: str, resumed: dict[str, Any] | None) -> Ending:
         study = study_of(self.study, name)
@@ -202,9 +212,8 @@ class RunInProgress:
             due = next((one for one in range(step - 1, first - 1, -1) if entry.schedule.due(one)), None)
             last = self.writer.last_step(name, entry.label, step)
             if due is not None and (last is None or last < due):
-                raise RunFolderError(
-                    f"{self.writer.path} is older than the checkpoint: arm {name!r} goes on at step {step}, and probe "
-                    f"{entry.label!r} has no row of step {due}. {checkpoints.AGAIN.format(self.folder)}"
+                raise self._older(
+                    f"arm {name!r} had come to step {step}, and probe {entry.label!r} has no row of step {due}"
                 )
 
     def _close_in_trace(self, arm: Arm, ending: Ending) -> None:

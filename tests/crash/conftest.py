@@ -24,5 +24,5 @@ def whole(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         study = folder / f"{name}.yaml"
         study.write_text(COMMON + optimizer)
         done = server.carry_out("run", str(study), "--out", str(folder / name))
-        assert done["code"] == 0, server.log.read_text()
+        assert done["code"] == 0, server.said
     return {name: folder / name for name in STUDIES}

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,31 @@ class Server:
             [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def carry_out(self, *arguments: str, after: float | None = None, operation: int | None = None) -> dict[str, Any]:
-        """Carry out one command; `after` seconds, or at a file system `operation`, it is killed."""
-        request = {"arguments": arguments, "after": after, "operation": operation, "status": 0.05}
+    def carry_out(
+        self,
+        *arguments: str,
+        signals: Sequence[tuple[int, float | str]] = (),
+        operation: int | None = None,
+        largest: int | None = None,
+        clock: float = 0.0,
+    ) -> dict[str, Any]:
+        """Carry out one command, with what it is to meet with: see server.py."""
+        faults = {"signals": signals, "operation": operation, "largest": largest, "clock": clock}
+        request = {"arguments": arguments, **faults, "status": 0.05, "log": str(self.log)}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({**request, "log": str(self.log)}) + "\n")
+        self._said = self.log.stat().st_size if self.log.exists() else 0
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
+
+    @property
+    def said(self) -> str:
+        """What the last command said."""
+        with self.log.open("rb") as file:
+            file.seek(self._said)
+            return file.read().decode()
 
     @property
     def log(self) -> Path:

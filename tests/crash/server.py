@@ -1,17 +1,20 @@
 """A process with everything imported, which forks a child for each command and kills it as it is told.
 
-One JSON object a line on stdin: `arguments` of the command line, and how the child is to die, if at all:
-`after` seconds by SIGKILL from outside, or at its `operation`-th operation on the file system by its own hand, a write
-being left half done. One JSON object a line on stdout: the exit `code` (-9 if killed), the `phase` it was in, and the
-number of `operations` it came to.
+One JSON object a line on stdin: `arguments` of the command line, and what the child is to meet with, if anything:
+`signals`, each a number and the seconds to wait before it is sent, or the file to wait for; `operation`, the operation
+on the file system that it dies at, a write being left half done; `largest`, the size in bytes that the system lets a
+file have; `clock`, by how much time jumps whenever it is asked for. One JSON object a line on stdout: the exit `code`
+(-9 if killed), the `phase` it was in, the number of `operations` it came to, and the `seconds` it took.
 """
 
 from __future__ import annotations
 
 import builtins
+import itertools
 import json
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
@@ -25,8 +28,8 @@ import h5py  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import torch
 
-import studyrun.engine.arms as arms
-from studyrun.cli import call
+from studyrun.cli import main as main_command
+from studyrun.engine import arms, events
 
 SAMPLING = 0.003
 PHASES = (
@@ -180,11 +183,19 @@ def child(request: dict[str, Any], board: Board) -> None:
         os.dup2(source, target)
     arms.SECONDS_BETWEEN_STATUS = request["status"]
     threading.Thread(target=watch, args=(board, threading.get_ident()), daemon=True).start()
-    Operations(board, request.get("operation")).install()
-    code = call(request["arguments"])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    Operations(board, request["operation"]).install()
+    if request["largest"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest"], request["largest"]))
+    if request["clock"]:
+        jumps = itertools.cycle([0.0, request["clock"], -request["clock"]])
+        events.time = lambda: time.time() + next(jumps)  # type: ignore[assignment]
+    sys.argv = ["studyrun", *request["arguments"]]
+    try:
+        main_command()
+    except SystemExit as error:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(error.code or 0))
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
@@ -196,14 +207,14 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
             child(request, board)
         finally:
             os._exit(70)
-    if request.get("after") is not None:
-        until = began + request["after"]
-        while time.monotonic() < until:
+    for number, after in request["signals"]:
+        sent = time.monotonic()
+        while not Path(after).exists() if isinstance(after, str) else time.monotonic() < sent + after:
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 return answer(status, board, began)
             time.sleep(0.0005)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     return answer(os.waitpid(pid, 0)[1], board, began)
 
 

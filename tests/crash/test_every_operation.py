@@ -24,17 +24,17 @@ def short(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     study = folder / "short.yaml"
     study.write_text(SHORT + STUDIES["momentum"])
     done = server.carry_out("run", str(study), "--out", str(folder / "whole"))
-    assert done["code"] == 0, server.log.read_text()
+    assert done["code"] == 0, server.said
     return study, folder / "whole", done["operations"]
 
 
 def die_at(server: Server, study: Path, whole: Path, folder: Path, operation: int) -> str:
     """Die there, resume, and hold the outcome against the whole run's; the phase it died in."""
     ended = server.carry_out("run", str(study), "--out", str(folder), operation=operation)
-    assert ended["code"] == -9, server.log.read_text()
+    assert ended["code"] == -9, server.said
     last_steps(folder)  # whatever is there can be read
     done = server.carry_out(*next_command(study, folder))
-    assert done["code"] == 0, f"operation {operation}: {server.log.read_text()}"
+    assert done["code"] == 0, f"operation {operation}: {server.said}"
     assert_same_runs(whole, folder)
     left = [path.name for path in folder.rglob("*") if path.name.endswith((".tmp", ".draft", ".journal", ".lock"))]
     assert not left
@@ -66,7 +66,7 @@ def test_death_while_resuming_is_one_more_death(server: Server, short, tmp_path:
     for _ in range(4):
         ended = server.carry_out(*next_command(study, folder), operation=chance.randint(1, operations // 4))
         assert ended["code"] == -9
-    assert server.carry_out(*next_command(study, folder))["code"] == 0, server.log.read_text()
+    assert server.carry_out(*next_command(study, folder))["code"] == 0, server.said
     assert_same_runs(whole, folder)
 
 
@@ -88,7 +88,7 @@ def test_a_report_that_dies_leaves_the_older_one_or_none_and_touches_nothing_els
         ended = server.carry_out("report", str(folder), operation=operation)
         assert (ended["code"], ended["phase"]) in ((-9, "reporting"), (-9, "ending"), (0, ended["phase"]))
         assert _hashes(folder) == record
-    assert server.carry_out("report", str(folder))["code"] == 0, server.log.read_text()
+    assert server.carry_out("report", str(folder))["code"] == 0, server.said
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     assert (folder / "report" / "index.html").read_bytes() == page
 

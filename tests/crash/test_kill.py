@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -19,11 +20,11 @@ def kill_and_resume(
     phases: Counter[str] = Counter()
     while True:
         before, marked = last_steps(folder), _events(folder)
-        after = chance.uniform(0.0, length) if phases.total() < kills else None
-        ended = server.carry_out(*next_command(study, folder), after=after)
+        kill = [(signal.SIGKILL, chance.uniform(0.0, length))] if phases.total() < kills else []
+        ended = server.carry_out(*next_command(study, folder), signals=kill)
         _assert_little_was_lost(folder, before, marked)
         if ended["code"] != -9:
-            assert ended["code"] == 0, server.log.read_text()
+            assert ended["code"] == 0, server.said
             break
         phases[ended["phase"]] += 1
     assert_same_runs(whole, folder)
