@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from studyrun.study.schedule import PerDecade, Schedule
+from studyrun.errors import RunFolderError
+from studyrun.study.schedule import PerDecade, Schedule, schedules_of
 
 
 @given(st.integers(1, 50), st.integers(0, 500))
@@ -33,3 +34,17 @@ def test_no_schedule_is_every_step() -> None:
 def test_two_schedules_at_once_are_refused() -> None:
     with pytest.raises(ValidationError, match="give `every` or `at`, not both"):
         Schedule(every=1, at=(2,))
+
+
+def test_schedules_are_read_from_a_resolved_study_as_it_stands() -> None:
+    probes = [{"use": "loss", "every": 3}, {"use": "loss", "as": "late", "at": [7]}, {"use": "x", "every": {"log": 1}}]
+    dues = schedules_of({"probes": probes})
+    due = {label: [step for step in range(20) if one(step)] for label, one in dues.items()}
+    assert due == {"loss": [0, 3, 6, 9, 12, 15, 18], "late": [7], "x": [0, 1, 10]}
+    assert schedules_of({}) == {}
+
+
+@pytest.mark.parametrize("entry", ["loss", {"every": 2}, {"use": "loss", "every": 0}, {"use": "loss", "at": "x"}])
+def test_what_is_no_probe_of_a_resolved_study_is_named(entry: object) -> None:
+    with pytest.raises(RunFolderError, match="is no probe of a resolved study"):
+        schedules_of({"probes": [entry]})

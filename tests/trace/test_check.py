@@ -352,6 +352,25 @@ def test_a_run_whose_process_lives_is_running_and_one_whose_process_is_gone_was_
     assert "is sound so far: killed, 1 arm" in studyrun.check_run(folder).sentence
 
 
+def test_a_run_that_was_killed_before_it_recorded_anything_is_sound(frozen):
+    folder = frozen("trace2_checkpoint3")
+    (folder / "trace.h5").unlink()
+    assert any(fault.startswith("trace.h5: is missing") for fault in faults(folder))
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "checksums.json").unlink()
+    write_status(folder, state="failed")
+    found = studyrun.check_run(folder)
+    assert (found.sound, found.notes) == (True, ("nothing has been recorded yet",))
+    assert "is sound so far: failed, 0 arms, 0 probes, 0 rows" in found.sentence
+
+
+def test_an_arm_that_diverged_has_ended(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY.replace("optimizer.lr: 0.01", "optimizer.lr: 1.0e+30"))
+    run_one(load_study(tmp_path / "study.yaml"), tmp_path / "run", ["studyrun", "run"], Silent())
+    found = studyrun.check_run(tmp_path / "run")
+    assert found.sentence.startswith(f"{tmp_path}/run can be trusted: diverged, 3 arms, 2 probes, "), found.faults
+
+
 def test_without_a_whole_checkpoint_an_interrupted_run_cannot_go_on(frozen):
     folder = frozen("trace2_checkpoint3")
     for name in ("latest.pt", "previous.pt"):

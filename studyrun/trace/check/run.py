@@ -37,7 +37,7 @@ def _check_run(folder: Path, schedules: Schedules) -> RunCheck:
     provenance = files.read_object(folder / "provenance.json", findings)
     files.check_journal(folder, state in DONE, findings)
     files.check_events(folder, status, findings)
-    trace = _Trace(folder, findings)
+    trace = _Trace(folder, findings, begun=state in DONE or any((folder / "checkpoints").glob("*.pt")))
     document = files.check_study(folder, trace.attributes.get("study"), findings)
     if trace.arms and document:
         _check_against_study(trace, document, state, provenance, schedules, findings)
@@ -63,12 +63,15 @@ def _check_run(folder: Path, schedules: Schedules) -> RunCheck:
 class _Trace:
     """trace.h5, read from end to end; empty where it cannot be opened, which is then among the findings."""
 
-    def __init__(self, folder: Path, findings: Findings) -> None:
+    def __init__(self, folder: Path, findings: Findings, *, begun: bool) -> None:
         self.attributes: Mapping[str, Any] = {}
         self.arms: dict[str, ArmRows] = {}
         path = folder / folders.TRACE
         if not path.is_file():
-            findings.fault(folders.TRACE, "is missing")
+            if begun:
+                findings.fault(folders.TRACE, "is missing")
+            else:
+                findings.note("nothing has been recorded yet")
             return
         try:
             self.attributes = file.read(path, file.read_attributes)
