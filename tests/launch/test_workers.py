@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from conftest import assert_same_channels
+from oracles.processes import Heard
 
 from studyrun import open_run
-from studyrun.engine.events import Silent
+from studyrun.engine import checkpoint
 from studyrun.launch.start import launch, resume
 from studyrun.launch.threads import threads_each
 from studyrun.study import load_study
@@ -45,14 +49,6 @@ class Suicide(Probe):
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str, level: str = "info") -> None:
-        self.lines.append(text)
 
 
 def test_two_workers_give_the_bits_of_one_and_a_killed_one_is_a_failed_member(write, tmp_path: Path) -> None:
@@ -115,3 +111,28 @@ def test_threads_are_shared_out_unless_the_environment_says_how_many(monkeypatch
     assert threads_each(3) == 8
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert [threads_each(workers) for workers in (1, 2, 3, 9)] == [8, 4, 2, 1]
+
+
+def test_what_a_scheduler_sends_to_every_process_is_one_request(write) -> None:
+    """The parent passes on what the workers were sent as well: still they finish their step, with a checkpoint."""
+    study = write(SEEDS)
+    command = [sys.executable, "-m", "studyrun", "run", str(study), "--out", "all", "--workers", "2"]
+    command += ["--set", "stop.steps=1000000", "--set", "checkpoints.seconds=1000"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    members = [Path("all") / name for name in NAMES[:2]]
+    until = time.monotonic() + 120
+    while not all((member / "checkpoints" / "latest.pt").exists() for member in members):
+        assert running.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    workers = [json.loads((member / "status.json").read_text())["pid"] for member in members]
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        for pid in (*workers, running.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+    assert running.communicate(timeout=120)[1].endswith("next: studyrun resume all\n")
+    assert running.returncode == 130
+    for member in members:
+        assert json.loads((member / "status.json").read_text())["state"] == "interrupted"
+        rows = len(open_run(member)["baseline"]["loss"].step)
+        assert rows == checkpoint.load(member / "checkpoints" / "latest.pt")["state"]["step"] > 0
