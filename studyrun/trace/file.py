@@ -47,7 +47,7 @@ def read(path: Path, what: Callable[[h5py.File], Result], name: str = "") -> Res
             raise
         except Exception as error:  # a damaged file has h5py raise whatever comes of it
             if last or _stamps(path) == before:
-                raise TraceError(_damage(path, name, error)) from error
+                raise TraceError(damage(path, name, error)) from error
         else:
             if last or _stamps(path) == before:
                 return result
@@ -55,7 +55,8 @@ def read(path: Path, what: Callable[[h5py.File], Result], name: str = "") -> Res
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _damage(path: Path, name: str, error: Exception) -> str:
+def damage(path: Path, name: str, error: Exception) -> str:
+    """What to say of a trace, or of one channel in it, that raises `error` on reading."""
     where = f"{path}: {name.strip('/')}" if name else str(path)
     reason = str(error) or type(error).__name__
     return f"{where} cannot be read: {reason}; `studyrun check {path.parent}` says what is damaged"

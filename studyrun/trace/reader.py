@@ -79,15 +79,19 @@ class Run:
     def to_xarray(self) -> DataTree:
         """The whole trace in memory as an xarray DataTree, one node for each probe of each arm.
 
-        Raises `UsageError` where xarray or h5netcdf is not installed.
+        Raises `UsageError` where xarray or h5netcdf is not installed, `TraceError` where the file is damaged.
         """
         absent = [name for name in ("xarray", "h5netcdf") if find_spec(name) is None]
         if absent:
             raise UsageError(f"to_xarray needs {' and '.join(absent)}: pip install 'studyrun[analysis]'")
         import xarray
 
-        with xarray.open_datatree(self.path / folder.TRACE, engine="h5netcdf", driver_kwds={"locking": False}) as tree:
-            return tree.load()
+        path = self.path / folder.TRACE
+        try:
+            with xarray.open_datatree(path, engine="h5netcdf", driver_kwds={"locking": False}) as tree:
+                return tree.load()
+        except Exception as error:
+            raise TraceError(file.damage(path, "", error)) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,6 +106,9 @@ def test_the_message_names_file_channel_and_what_to_do(trace):
     assert message.startswith(f"{path}: baseline/loss/train cannot be read: ")
     assert message.endswith(f"`studyrun check {path.parent}` says what is damaged")
     assert run["baseline"]["loss"]["right"].values.shape == (60, 2)
+    pytest.importorskip("xarray")
+    with pytest.raises(TraceError, match=r"trace\.h5 cannot be read: .*`studyrun check"):
+        run.to_xarray()
 
 
 def test_a_changed_label_and_a_changed_text_are_found(trace):
