@@ -14,6 +14,7 @@ from studyrun.curvature.gradients import gradient, group_gradients, losses
 from studyrun.curvature.hessian import HessianOperator
 from studyrun.curvature.hutchinson import TraceEstimate, operator_trace
 from studyrun.curvature.operators import DenseOperator, SymmetricOperator
+from studyrun.curvature.sizes import magnitudes, norms
 from studyrun.curvature.stability import adam_threshold, momentum_threshold
 from studyrun.curvature.warm import WarmStart
 
@@ -44,7 +45,9 @@ __all__ = [
     "gradient_norms",
     "group_gradients",
     "losses",
+    "magnitudes",
     "momentum_threshold",
+    "norms",
     "operator_trace",
     "spectral_density",
     "top_eigenpairs",

@@ -17,6 +17,7 @@ from studyrun.curvature.coupling import examples_are_coupled
 from studyrun.curvature.flat import PerExampleLoss, check_losses, chunks, leaves
 from studyrun.curvature.layer_gradients import bias_gradient, largest, outer, squared_norms
 from studyrun.curvature.memory import ran_out_of_memory
+from studyrun.curvature.sizes import magnitudes
 from studyrun.curvature.taps import Call, Taps
 
 NormsPath = Literal["activations", "one by one"]
@@ -85,8 +86,8 @@ def _one_by_one(
         check_losses(losses, chunk.stop - chunk.start)
         for loss in losses:
             parts = torch.autograd.grad(loss, own, retain_graph=True, allow_unused=True, materialize_grads=True)
-            norms.append(torch.stack([part.norm() for part in parts]).norm())
-    return torch.stack(norms)
+            norms.append(torch.stack([torch.linalg.vector_norm(part, dtype=torch.float64) for part in parts]).norm())
+    return torch.stack(norms).to(own[0].dtype)
 
 
 def _from_activations(
@@ -132,15 +133,42 @@ class _Layers:
         """Return ‖∇ℓ_i‖, (n,)."""
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             (gradients, direct), entries = vmap(self._gradients)(inputs, targets)
-        squares = torch.zeros(len(inputs), dtype=self.parameters[0].dtype, device=inputs.device)
-        for part in direct:
-            squares += part.reshape(len(part), -1).square().sum(1)
+        squares = self._weights(entries, gradients, len(inputs)) + self._rest(gradients, direct, len(inputs))
+        limits = torch.finfo(squares.dtype)
+        if len(ends := (~((squares > limits.tiny / limits.eps) & (squares < limits.max))).nonzero()[:, 0]):
+            few = [[part[ends] for part in group] for group in (entries, gradients, direct)]
+            return squares.sqrt().index_copy(0, ends, self._at_the_ends(few[0], few[1], few[2], len(ends)).to(squares))
+        return squares.sqrt()
+
+    def _at_the_ends(
+        self, entries: Sequence[Tensor], gradients: Sequence[Tensor], direct: Sequence[Tensor], count: int
+    ) -> Tensor:
+        """Return the norms where squares leave the range of numbers: what is squared is brought to order 1 first."""
+        real = [entry for entry in entries if entry.is_floating_point()]
+        inside, outside = (
+            _magnitudes(parts, self.parameters[0].new_ones(count)) for parts in (real, [*gradients, *direct])
+        )
+        entries = [_over(entry, inside) if entry.is_floating_point() else entry for entry in entries]
+        gradients, direct = ([_over(part, outside) for part in parts] for parts in (gradients, direct))
+        weights, rest = self._weights(entries, gradients, count), self._rest(gradients, direct, count)
+        return outside * torch.hypot(inside * weights.double().sqrt(), rest.double().sqrt())
+
+    def _weights(self, entries: Sequence[Tensor], gradients: Sequence[Tensor], count: int) -> Tensor:
+        """Return what the weights of the layers add to ‖∇ℓ_i‖², (n,)."""
+        squares = self.parameters[0].new_zeros(count)
         for places in self._by(lambda call: call.weight):
             squares += self._weight(places, entries, gradients)
+        return squares
+
+    def _rest(self, gradients: Sequence[Tensor], direct: Sequence[Tensor], count: int) -> Tensor:
+        """Return what biases and other parameters add to it, (n,)."""
+        squares = self.parameters[0].new_zeros(count)
+        for part in direct:
+            squares += part.reshape(len(part), -1).square().sum(1)
         for places in self._by(lambda call: call.bias):
             sums = [bias_gradient(self.calls[place], gradients[place]) for place in places]
             squares += torch.stack(sums).sum(0).square().sum(1)
-        return squares.sqrt()
+        return squares
 
     def _by(self, parameter: Callable[[Call], int | None]) -> Iterable[list[int]]:
         """Return the places of calls, those with the same weight, or the same bias, together."""
@@ -182,3 +210,14 @@ class _Layers:
             taps, [self.parameters[place] for place in self.direct]
         )
         return found
+
+
+def _magnitudes(parts: Sequence[Tensor], ones: Tensor) -> Tensor:
+    """Return for each example a power of two near its largest entry in any of the parts, (n,); 1 without any."""
+    largest = [part.reshape(len(part), -1).abs().amax(1) for part in parts]
+    return magnitudes(torch.stack(largest, dim=1)) if largest else ones.double()
+
+
+def _over(part: Tensor, scale: Tensor) -> Tensor:
+    """Return each example's part over its scale."""
+    return part / scale.to(part).view(-1, *[1] * (part.dim() - 1))

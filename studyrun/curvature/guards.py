@@ -47,7 +47,7 @@ def _guards(search: Search) -> Tensor:
     """
     below, few = search.below, slice(0, search.guard)
     gaps = below.gaps[few]
-    shifted = (below.values[few] + search.ritz.scale).clamp_min(torch.finfo(torch.float64).tiny)
+    shifted = (below.values[few] + search.ritz.scale).clamp_min(torch.finfo(gaps.dtype).tiny)
     rows = search.space.combine(below.coordinates[:, few]) + gaps / shifted[:, None].to(gaps)
     rows /= lengths(rows)[:, None].to(rows)
     return rows.T

@@ -6,17 +6,17 @@ Shapes: p parameters, m Lanczos steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import hypot, inf, isfinite
+from math import hypot, isfinite
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from studyrun.curvature.operators import SymmetricOperator
+from studyrun.curvature.sizes import unit
 from studyrun.curvature.subspace import NonFiniteProductError, inner, lengths
 
 ROUNDING = 30  # the noise of a product, in units of machine epsilon times the operator's norm
-SMALL = 1e-15  # of a norm: in float32 some of the squares may have vanished
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def tridiagonalise(operator: SymmetricOperator, start: Float[Tensor, "p"], depth
         if length <= ROUNDING * torch.finfo(operator.dtype).eps * scale:
             return _tridiagonal(diagonal, beside, exhausted=True)
         beside.append(length)
-        torch.div(rest, length, out=basis[step + 1])
+        basis[step + 1] = unit(rest, length)
     return _tridiagonal(diagonal, beside, exhausted=len(diagonal) == operator.size)
 
 
@@ -84,13 +84,7 @@ def _orthogonal(vector: Tensor, known: Tensor, expected: list[float]) -> tuple[T
     for row, part in zip(known[-len(expected) :], expected, strict=True):
         rest.add_(row, alpha=-part)
     rest.addmv_(known.T, known @ rest, alpha=-1)
-    return rest, _norm(rest)
-
-
-def _norm(vector: Tensor) -> float:
-    """The norm; squares that leave the range of float32 are summed in float64, at some five times the cost."""
-    length = float(lengths(vector[None]))
-    return length if SMALL < length < inf else float(torch.linalg.vector_norm(vector, dtype=torch.float64))
+    return rest, float(lengths(rest[None]))
 
 
 def _tridiagonal(diagonal: list[float], beside: list[float], *, exhausted: bool) -> Tridiagonal:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from studyrun.curvature.operators import SymmetricOperator
+from studyrun.curvature.sizes import norms, unit
 
 SLICE = 1 << 12  # entries that are summed in the operator's own precision
 CACHED = 1 << 20  # entries that are combined at a time: what is read stays in the processor's caches
@@ -130,7 +131,7 @@ class Subspace:
         left = float(lengths(once[None]))
         if left <= least:
             return
-        once /= left
+        once = unit(once, left)
         twice = torch.addmv(once, known.T, known @ once, alpha=-1)
         torch.div(twice, float(lengths(twice[None])), out=self._basis[self.size])
         self.size += 1
@@ -193,5 +194,9 @@ def lengths(rows: Float[Tensor, "b p"]) -> Float64[Tensor, "b"]:
     whole = rows.shape[1] // SLICE * SLICE
     slices = rows[:, :whole].reshape(len(rows), whole // SLICE, SLICE)
     parts = torch.cat([torch.linalg.vector_norm(slices, dim=2), rows[:, whole:]], dim=1)
-    norms: Tensor = torch.linalg.vector_norm(parts, dim=1, dtype=torch.float64)
-    return norms.cpu()
+    found: Tensor = torch.linalg.vector_norm(parts, dim=1, dtype=torch.float64).cpu()
+    limits = torch.finfo(rows.dtype)
+    least, most = (limits.tiny / limits.eps) ** 0.5, limits.max**0.5
+    if bool(((found < least * rows.shape[1] ** 0.5) | ~(found < most)).any()):
+        return norms(rows).cpu()  # their squares leave the range of numbers
+    return found

@@ -19,6 +19,7 @@ from studyrun.plugin import (
     Reading,
     Snapshot,
     Split,
+    curvature,
     model_validator,
 )
 
@@ -162,7 +163,7 @@ class AdversarialAccuracy(Probe):
             delta = delta.detach().requires_grad_()
             outputs = snapshot.forward(parameters, images.inputs + delta / region.deviation, statistics="eval")
             height = self._height(snapshot.context, outputs, images.targets).sum()
-            (slope,) = torch.autograd.grad(height, delta)
+            slope = torch.autograd.grad(height, delta)[0].nan_to_num()  # no way to go where it is no number
             ahead = slope.sign() if self.norm == "linf" else _normalised(slope)
             delta = region.project(delta.detach() + self._step * ahead)
         return images.inputs + delta / region.deviation
@@ -222,6 +223,7 @@ def _over_rows(numbers: Tensor, like: Tensor) -> Tensor:
 
 
 def _normalised(vectors: Tensor) -> Tensor:
-    """Each example's vector over its Euclidean norm; zero stays zero."""
+    """Each example's vector over its Euclidean norm, though its square be no number; zero stays zero."""
+    vectors = vectors / _over_rows(curvature.magnitudes(vectors.flatten(1)).to(vectors), vectors)
     lengths = torch.linalg.vector_norm(vectors.flatten(1), dim=1)
     return vectors / _over_rows(lengths.where(lengths > 0, 1), vectors)

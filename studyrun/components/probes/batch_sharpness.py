@@ -61,19 +61,21 @@ class BatchSharpness(Probe):
         return {"value": value, "standard_error": error, "drawn": len(along)}, carry
 
     def _estimate(self, along: Tensor) -> tuple[Tensor, Tensor]:
-        """The estimate from rows (gᵀHg, gᵀg), and for each batch a number whose mean has the estimate's error."""
-        above, below = along.T
+        """The estimate from rows (gᵀHg / gᵀg, ‖g‖), and for each batch a number whose mean has the estimate's error."""
+        ratios, lengths = along.T
         if self.estimator == "mean_of_ratios":
-            ratios = above / below
             return ratios.mean(), ratios
+        below = (lengths / lengths.max()).square()
+        above = below * ratios.where(lengths > 0, 0)
         value = above.mean() / below.mean()
         return value, (above - value * below) / below.mean()
 
 
 def _curvature_along_gradient(snapshot: Snapshot, batch: Split) -> tuple[float, float]:
-    """Return gᵀHg and gᵀg of one batch, summed in float64."""
+    """Return gᵀHg / gᵀg and ‖g‖ of one batch, summed in float64; NaN and 0 where the gradient is zero."""
     question = (snapshot.per_example, list(snapshot.parameters.values()), batch.inputs, batch.targets)
     gradient, _ = curvature.gradient(*question, snapshot.chunk_size)
-    hessian = curvature.HessianOperator(*question, snapshot.chunk_size)
-    image, gradient = hessian.matvec(gradient).double(), gradient.double()
-    return float(gradient @ image), float(gradient @ gradient)
+    length = curvature.norms(gradient[None])
+    direction = (gradient.double() / length).to(gradient)
+    image = curvature.HessianOperator(*question, snapshot.chunk_size, graph_bytes=0).matvec(direction)
+    return float(direction.double() @ image.double() / direction.double().square().sum()), float(length)

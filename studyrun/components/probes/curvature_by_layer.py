@@ -69,6 +69,8 @@ class CurvatureByLayer(Probe):
         if self.of == "gradient_square":
             now = (1 - self.decay) * snapshot.gradient.double().square()
             average = now if carry is None else self.decay * carry + now
+            if not bool(average.isfinite().all()):  # it would be so for good
+                return {"share": torch.full((len(snapshot.parameters),), torch.nan)}, carry
             return {"share": _shares(snapshot, average)}, average
         pairs = snapshot.eigenpairs(1, self.tolerance, statistics=self.statistics)
         share = _shares(snapshot, pairs.known_vectors[:, 0].double().square())

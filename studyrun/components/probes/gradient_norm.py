@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from studyrun.plugin import Carry, Channel, Context, Dimension, Probe, Reading, Snapshot
+from studyrun.plugin import Carry, Channel, Context, Dimension, Probe, Reading, Snapshot, curvature
 
 
 class GradientNorm(Probe):
@@ -28,9 +28,9 @@ class GradientNorm(Probe):
         return found
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
-        gradient = snapshot.gradient.double()
-        reading = {"norm": gradient.norm()}
+        gradient = snapshot.gradient
+        reading = {"norm": curvature.norms(gradient[None])[0]}
         if self.by_layer:
             sizes = [tensor.numel() for tensor in snapshot.parameters.values()]
-            reading["by_layer"] = torch.stack([part.norm() for part in torch.split(gradient, sizes)])
+            reading["by_layer"] = torch.cat([curvature.norms(part[None]) for part in torch.split(gradient, sizes)])
         return reading, carry

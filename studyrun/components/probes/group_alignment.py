@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-import torch
-
 from studyrun.plugin import (
     NO_VECTOR,
     Carry,
@@ -18,6 +16,7 @@ from studyrun.plugin import (
     Probe,
     Reading,
     Snapshot,
+    curvature,
 )
 
 ZERO = "the group's gradient is zero"
@@ -58,7 +57,7 @@ class GroupAlignment(Probe):
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         pairs, gradients = snapshot.eigenpairs(1, self.tolerance), snapshot.group_gradients.double()
         along = gradients @ pairs.known_vectors[:, 0].double()
-        norms = torch.linalg.vector_norm(gradients, dim=1)
+        norms = curvature.norms(gradients)
         reading = {
             "cos2": (along / norms).square(),
             "influence": along.square(),

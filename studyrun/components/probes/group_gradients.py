@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from studyrun.plugin import Carry, Channel, Context, Dimension, Field, Probe, Reading, Snapshot
+from studyrun.plugin import Carry, Channel, Context, Dimension, Field, Probe, Reading, Snapshot, curvature
 
 AT_ONCE = 2**18  # entries of the random vectors in memory at a time: 2 MiB in float64, which caches hold
 
@@ -52,11 +52,12 @@ class GroupGradients(Probe):
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         seed = snapshot.generator("group gradients").initial_seed() if carry is None else int(carry)
-        products, sketch = self._products(snapshot.group_gradients, snapshot.gradient, seed)
+        groups, whole = snapshot.group_gradients, snapshot.gradient
+        products, sketch = self._products(groups, whole, seed)
         norms = products.diagonal().sqrt()
         cosines = products / (norms[:, None] * norms)
         reading = {
-            "norm": norms[1:],
+            "norm": (_magnitudes(groups, whole) * norms)[1:],
             "cosine_to_whole": cosines[0, 1:],
             "cosine": cosines[1:, 1:],
             "sketch": sketch / norms[1:, None],
@@ -65,11 +66,15 @@ class GroupGradients(Probe):
         return reading, seed
 
     def _products(self, groups: Tensor, whole: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Inner products among the whole gradient and the groups', (g + 1, g + 1); with the random vectors, (g, m)."""
+        """Inner products among the whole gradient and the groups', (g + 1, g + 1); with the random vectors, (g, m).
+
+        Each gradient is divided by its own magnitude, lest squares vanish.
+        """
+        scale = _magnitudes(groups, whole)
         products = groups.new_zeros((len(groups) + 1, len(groups) + 1), dtype=torch.float64)
         sketch = groups.new_zeros((len(groups), self.directions), dtype=torch.float64)
         for piece, signs in self._signs(len(whole), seed):
-            rows = torch.cat([whole[None, piece], groups[:, piece]]).double()
+            rows = torch.cat([whole[None, piece], groups[:, piece]]).double() / scale[:, None]
             products += rows @ rows.T
             sketch += rows[1:] @ signs.to(rows).T
         return products, sketch / sqrt(len(whole))
@@ -82,3 +87,8 @@ class GroupGradients(Probe):
             drawn = torch.randint(256, (-(-self.directions // 8), stop - start), generator=generator, dtype=torch.uint8)
             bits = torch.cat([(drawn >> place) & 1 for place in range(8)])[: self.directions]
             yield slice(start, stop), 2 * bits.to(torch.int8) - 1
+
+
+def _magnitudes(groups: Tensor, whole: Tensor) -> Tensor:
+    """Powers of two near the largest entries of the whole gradient and the groups', (g + 1,)."""
+    return torch.cat([curvature.magnitudes(whole[None]), curvature.magnitudes(groups)])

@@ -69,7 +69,7 @@ class InputOutputJacobian(Probe):
         train = snapshot.context.data.train
         chosen = train.inputs[list(self._chosen(len(train)))]
         parts = [_jacobians(snapshot, part).double() for part in torch.split(chosen, snapshot.chunk_size)]
-        spectral = torch.cat([torch.linalg.matrix_norm(part, ord=2) for part in parts])
+        spectral = torch.cat([_spectral_norms(part) for part in parts])
         frobenius = torch.cat([torch.linalg.matrix_norm(part) for part in parts])
         reading = {
             "mean": spectral.mean(),
@@ -78,6 +78,14 @@ class InputOutputJacobian(Probe):
             "frobenius": frobenius,
         }
         return reading, carry
+
+
+def _spectral_norms(matrices: Tensor) -> Tensor:
+    """The largest singular value of each; NaN where an entry is no finite number, which the decomposition refuses."""
+    finite = matrices.isfinite().flatten(1).all(1)
+    norms = matrices.new_full((len(matrices),), torch.nan)
+    norms[finite] = torch.linalg.matrix_norm(matrices[finite], ord=2)
+    return norms
 
 
 def _jacobians(snapshot: Snapshot, inputs: Tensor) -> Tensor:

@@ -46,13 +46,13 @@ def test_the_estimate_lies_within_its_error_of_the_mean_over_every_batch(keep, e
 
 
 def test_the_two_estimators_weigh_batches_differently() -> None:
-    """Rows (gᵀHg, gᵀg) with quotients 2 and 4, the second batch having three times the squared gradient."""
-    rows = torch.tensor([[2.0, 1.0], [12.0, 3.0]], dtype=torch.float64)
+    """Quotients 2 and 4, the second batch having twice the gradient, and so four times its square."""
+    rows = torch.tensor([[2.0, 1.0], [4.0, 2.0]], dtype=torch.float64)
     mean, spread = BatchSharpness()._estimate(rows)
     assert (float(mean), spread.tolist()) == (3.0, [2.0, 4.0])
     ratio, spread = BatchSharpness(estimator="ratio_of_means")._estimate(rows)
-    assert float(ratio) == 3.5
-    assert spread.tolist() == [(2 - 3.5) / 2, (12 - 3 * 3.5) / 2]
+    assert float(ratio) == 3.6
+    assert spread.tolist() == pytest.approx([(2 - 3.6) / 2.5, (16 - 4 * 3.6) / 2.5])
 
 
 def test_a_batch_of_everything_is_one_and_exact(keep) -> None:
