@@ -53,8 +53,8 @@ def build_report(path: Path, *, strict: bool = False) -> ReportResult:
     opened = open_run(path)
     with replacing(Path(path) / "report") as folder, house_style():
         page, made = gather(opened, folder)
-        (folder / "claims.json").write_text(to_json(made.claims), encoding="utf-8")
-        (folder / "index.html").write_text(render(page), encoding="utf-8")
+        (folder / "claims.json").write_text(to_json(made.claims), encoding="utf-8", errors="backslashreplace")
+        (folder / "index.html").write_text(render(page), encoding="utf-8", errors="backslashreplace")
     result = _result(Path(path) / "report" / "index.html", made)
     if strict:
         result.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from binascii import crc32
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,13 @@ METADATA: Mapping[str, Mapping[str, None]] = {
     "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
 }
 
+LONGEST_NAME = 180  # with what is put before and after it, as long as file systems allow
+
 
 def file_name(label: str) -> str:
     """A label as a file name that every system takes."""
-    return re.sub(r"[^A-Za-z0-9_.=+-]+", "-", label).strip("-.") or "figure"
+    name = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", label).strip("-.") or "figure"
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}-{crc32(label.encode()):08x}"
 
 
 def save_figure(canvas: ReportCanvas, folder: Path, label: str) -> Mapping[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ UNFINISHED = {
     "failed": "This run failed",
 }
 MOST_WARNINGS = 50
+LONGEST_LINE = 2**20
 
 
 def state_of(run: Run) -> str:
@@ -48,13 +50,15 @@ def warnings_of(run: Run) -> Sequence[str]:
 def _messages(path: Path) -> Iterable[str]:
     """A line that is cut off, as the last one of a killed run may be, is passed over."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        with path.open("rb") as file:
+            while line := file.readline(LONGEST_LINE):
+                yield from _message(line)
     except OSError:
         return
-    for line in lines:
-        try:
-            event: Any = json.loads(line)
-        except ValueError:
-            continue
+
+
+def _message(line: bytes) -> Iterable[str]:
+    with suppress(ValueError, RecursionError):
+        event: Any = json.loads(line.decode("utf-8", "replace"))
         if isinstance(event, dict) and event.get("level") in ("warning", "error"):
             yield str(event.get("message") or event.get("event") or "a warning without words")

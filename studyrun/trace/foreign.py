@@ -1,11 +1,13 @@
 """What a trace may not hold: whatever has HDF5 open, read or fill anything but the trace itself.
 
 HDF5 follows a link into another file, reads and writes the values of a dataset wherever it says that they lie, and
-allocates what a dataset claims to hold. The writer makes none of that; a file that somebody else made may.
+allocates what a dataset claims to hold. Its dimension scales take an attribute's type for granted, and corrupt memory
+where it is another. The writer makes none of that; a file that somebody else made may.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -54,12 +56,34 @@ def _of_dataset(dataset: Any) -> str | None:
         return "is put together from other files"
     if plist.get_external_count():
         return "keeps its values in another file"
+    if odd := next((name for name, fits in _SCALES.items() if not _fits(dataset, name, fits)), None):
+        return f"has an attribute {_shown(odd)} that is none of a dimension scale"
     chunk = prod(plist.get_chunk()) if plist.get_layout() == h5py.h5d.CHUNKED else 0
     claimed = max(chunk, dataset.get_space().get_simple_extent_npoints()) * dataset.get_type().get_size()
     stored = dataset.get_storage_size()
     if claimed > max(LEAST, MOST_PACKED * stored):
         return f"claims {claimed:,} bytes, of which the file holds {stored:,}"
     return None
+
+
+def _is_list_of_references(kind: Any, shape: tuple[int, ...], dataset: Any) -> bool:
+    references = isinstance(kind, h5py.h5t.TypeVlenID) and isinstance(kind.get_super(), h5py.h5t.TypeReferenceID)
+    return references and shape == (dataset.rank,)
+
+
+def _is_plain_text(kind: Any, shape: tuple[int, ...], dataset: Any) -> bool:
+    return isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str() and shape == ()
+
+
+_SCALES = {b"DIMENSION_LIST": _is_list_of_references, b"CLASS": _is_plain_text, b"NAME": _is_plain_text}
+
+
+def _fits(dataset: Any, name: bytes, fits: Callable[[Any, tuple[int, ...], Any], bool]) -> bool:
+    """Whether an attribute is what HDF5 takes it for, wherever there is one."""
+    if not h5py.h5a.exists(dataset, name):
+        return True
+    attribute = h5py.h5a.open(dataset, name)
+    return fits(attribute.get_type(), attribute.shape, dataset)
 
 
 def _shown(name: bytes) -> str:
