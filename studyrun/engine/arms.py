@@ -88,6 +88,8 @@ class RunInProgress:
                 raise self._older(f"arm {name!r} had come to its end, {state}")
         if checkpoint["state"] and checkpoint["state"]["step"] > 0 and self.current not in self.writer.arms:
             raise self._older(f"arm {self.current!r} had come to step {checkpoint['state']['step']}")
+        for text in self.writer.adopt(self.channels):
+            self.journal.warn(text)
 
     def _older(self, what: str) -> RunFolderError:
         return RunFolderError(

@@ -22,6 +22,7 @@ from studyrun.trace import journal, layout
 from studyrun.trace.buffer import ProbeBuffer
 from studyrun.trace.channel import Channel, check_name
 from studyrun.trace.foreign import check_own
+from studyrun.trace.kept import left_out
 from studyrun.trace.layout import Attribute
 from studyrun.trace.pages import PagedFile
 
@@ -59,6 +60,7 @@ class TraceWriter:
             h5py.File(pages, "w", track_order=True, libver=layout.EMPTY_FILE).close()
         self._file = h5py.File(pages, "r+", track_order=True, libver=layout.LIBRARY_VERSIONS, rdcc_nbytes=_CACHE)
         self._arms: dict[str, _Arm] = {}
+        self._left_out: Mapping[str, frozenset[str]] = {}
         self._buffered = 0
 
     @classmethod
@@ -118,6 +120,22 @@ class TraceWriter:
         """How much memory the next flush sets free."""
         return self._buffered + self._pages.waiting
 
+    def adopt(self, channels: Mapping[str, Sequence[Channel]]) -> list[str]:
+        """Go on with a trace that was begun when its probes, by label, may have recorded other channels than these.
+
+        What the trace began without is left out in every arm from here on; the texts returned say so. Raises
+        `RunFolderError` where a channel of the trace is not recorded any more, or differs in type or dimensions.
+        """
+        held = {label: probe.buffer.channels for arm in self._arms.values() for label, probe in arm.probes.items()}
+        self._left_out = {
+            label: left_out(self.path, label, one, channels.get(label, ())) for label, one in held.items()
+        }
+        return [
+            f"probe {label!r} also records {', '.join(sorted(names))} by now; this trace began without, and goes on so"
+            for label, names in self._left_out.items()
+            if names
+        ]
+
     def add_arm(self, arm: str, attributes: Mapping[str, Attribute]) -> None:
         """Add an arm. Raises `TraceError` if it is there already."""
         check_name(arm, "arm")
@@ -129,12 +147,15 @@ class TraceWriter:
         """Add a probe to an arm. Raises `ProbeError` for channels that cannot stand side by side."""
         if label in self._arm(arm).probes:
             raise TraceError(f"{self.path}: the arm {arm!r} has a probe {label!r} already")
+        channels = [channel for channel in channels if channel.name not in self._left_out.get(label, ())]
         probe = _Probe(ProbeBuffer(label, channels), attributes={"label": label, **attributes})
         self._arm(arm).probes[label] = probe
 
     def append(self, arm: str, label: str, step: int, time: float, reading: Mapping[str, Any]) -> None:
         """Take a reading of θ_step into memory, a copy of it. Raises `ProbeError` if it breaks the declaration."""
         probe = self._probe(arm, label)
+        if names := self._left_out.get(label):
+            reading = {name: value for name, value in reading.items() if name not in names}
         self._buffered += probe.buffer.append(step, time, reading)
         probe.dirty = True
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from frozen.freeze import values_of
 
+from studyrun import check_run
 from studyrun.engine import checkpoint
 from studyrun.errors import RunFolderError, StudyrunError
 from studyrun.launch.start import resume
@@ -95,6 +96,7 @@ def test_it_resumes_to_where_it_would_have_ended(thaw, name):
     assert resume(folder).arms == {"baseline": "complete", "slower": "complete"}
     assert_equal(values_of(folder), expected["whole"], rtol=1e-6)
     assert open_run(folder).attributes["studyrun_format"] == before
+    assert check_run(folder).faults == ()
 
 
 def test_checkpoints_of_the_first_format_are_refused_with_what_to_do(thaw):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from oracles.small_trace import LOSS, reading, record, small_writer
 from studyrun.errors import ProbeError, RunFolderError, TraceError
 from studyrun.trace import journal
 from studyrun.trace.channel import Channel, Dimension
+from studyrun.trace.reader import open_run
 from studyrun.trace.writer import TraceWriter
 
 
@@ -293,3 +295,40 @@ def test_an_append_costs_well_below_fifty_microseconds(writer):
         return (time.perf_counter() - start) / count
 
     assert min(seconds(1000 * repeat) for repeat in range(5)) < 20e-6
+
+
+def test_a_probe_that_came_to_record_more_goes_on_as_the_trace_began(path, writer):
+    record(writer, range(2))
+    writer.close()
+    more = (*LOSS, Channel("spread", "since another version"))
+    with TraceWriter.resume(path) as resumed:
+        (said,) = resumed.adopt({"loss": more})
+        assert said == "probe 'loss' also records spread by now; this trace began without, and goes on so"
+        resumed.append("baseline", "loss", 2, 0.2, {**reading(2), "spread": 1.0})
+        resumed.add_arm("exit", {"parent": "baseline"})
+        resumed.add_probe("exit", "loss", more, {})
+        resumed.append("exit", "loss", 2, 0.2, {**reading(2), "spread": 1.0})
+        with pytest.raises(ProbeError, match="recorded the channel 'other', which it did not declare"):
+            resumed.append("baseline", "loss", 3, 0.3, {**reading(3), "other": 1.0})
+    run = open_run(path.parent)
+    assert run["baseline"]["loss"].step.tolist() == [0, 1, 2]
+    assert list(run["baseline"]["loss"]) == list(run["exit"]["loss"]) == [channel.name for channel in LOSS]
+
+
+@pytest.mark.parametrize("now", [LOSS[1:], (replace(LOSS[0], dtype="float32"), *LOSS[1:])])
+def test_a_probe_that_records_something_else_cannot_go_on(path, writer, now):
+    record(writer, range(2))
+    writer.close()
+    with (
+        TraceWriter.resume(path) as resumed,
+        pytest.raises(
+            RunFolderError, match="the probe 'loss' of this version does not record train as this trace holds it"
+        ),
+    ):
+        resumed.adopt({"loss": now})
+
+
+def test_the_same_probes_go_on_without_a_word(path, writer):
+    writer.close()
+    with TraceWriter.resume(path) as resumed:
+        assert resumed.adopt({"loss": LOSS}) == []
