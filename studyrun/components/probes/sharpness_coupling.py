@@ -27,6 +27,7 @@ from studyrun.plugin import (
 
 TOGETHER = f"the two largest eigenvalues lie together within the solver's errors, ∇S is not defined; or {NO_VECTOR}"
 
+ROUNDING = 30  # the noise of an eigenvalue, in units of machine epsilon times itself
 NO_GAP = "one of the two solves did not converge, or both eigenvalues are zero"
 
 
@@ -39,8 +40,8 @@ class SharpnessCoupling(Probe):
     (v_1 · ∇S)² for every group. Both scale as ‖∇ℓ_k‖², which is recorded too.
 
     ∇S is defined for a simple eigenvalue alone. With residual r_1 of v_1 the sine of its angle to the eigenvector is at
-    most `angle` = r_1 / (λ_1 − λ_2 − r_2), and ∇S is off in first order of it; where the bound reaches 1, λ_1 and λ_2
-    are not told apart, and Q_k and ∇S are NaN. Unit of Q_k: loss² / parameter⁴.
+    most `angle` = r_1 / (λ_1 − λ_2 − r_2), rounding taken off the gap, and ∇S is off in first order of it; where the
+    bound reaches 1, λ_1 and λ_2 are not told apart, and Q_k and ∇S are NaN. Unit of Q_k: loss² / parameter⁴.
     Cost: one gradient on the groups' examples, four gradients (MLP) to eleven (ResNet, attention) for ∇S, and the solve
     it shares with `sharpness`, for two pairs: 40 products cold and 8 warm ten steps later.
 
@@ -83,7 +84,8 @@ class SharpnessCoupling(Probe):
         pairs = snapshot.eigenpairs(2, self.tolerance, statistics=self.statistics)
         top, gradients = pairs.known_vectors[:, 0], self._group_gradients(snapshot).double()
         apart, (residual, below) = pairs.values[0] - pairs.values[1], pairs.residuals
-        angle = (residual / (apart - below)).clamp(max=1) if apart > below else torch.ones_like(apart)
+        gap = apart - below - ROUNDING * torch.finfo(top.dtype).eps * pairs.values[0].abs()
+        angle = (residual / gap).clamp(max=1) if gap > 0 else torch.ones_like(apart)
         slope = self._slope(snapshot, top).double() if angle < 1 else torch.full_like(top, torch.nan).double()
         coupling = gradients @ slope
         reading = {

@@ -352,3 +352,22 @@ def test_training_is_the_same_to_the_last_bit_and_readings_repeat(tiny, carry_ou
             assert channel.values.tolist() == second[label][name].values.tolist()
     assert first["few"]["examples"].values.tolist() == [4, 4]
     assert first["adversarial_accuracy"]["clean_accuracy"].values[0] == first["loss"]["test_accuracy"].values[0]
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-200, 1e30])
+def test_under_l2_the_attack_does_not_depend_on_the_size_of_the_outputs(size: float) -> None:
+    """A slope whose square vanishes would leave every example where it is, and its accuracy as it was."""
+    network, _, _ = linear(size=0.3)
+    options = {"norm": "l2", "epsilon": 0.4, "random_start": False, **NO_BOX}
+    plain, scaled = (
+        Still(data(200), network=lambda inputs, factor=factor: network(inputs) * factor) for factor in (1.0, size)
+    )
+    assert scaled.read(**options)["accuracy"] == plain.read(**options)["accuracy"] < 0.9
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_slope_that_is_no_number_leads_nowhere_and_breaks_no_example(norm: str) -> None:
+    network, _, _ = linear()
+    still = Still(data(), lambda inputs: network(inputs) + (0 * inputs.flatten(1).sum(1, keepdim=True)).sqrt())
+    found = still.read(norm=norm, random_start=False, **NO_BOX)
+    assert found["accuracy"] == found["clean_accuracy"] > 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+
+from studyrun.components.probes.curvature_by_layer import CurvatureByLayer
 
 
 def test_the_shares_are_those_of_the_dense_top_eigenvector(keep) -> None:
@@ -38,3 +42,16 @@ def test_the_average_costs_no_product(keep) -> None:
     arm = keep("  - {use: curvature_by_layer, of: gradient_square, every: 1}\n", "stop.steps=2").run["baseline"]
     assert set(arm["curvature_by_layer"].channels) == {"share"}
     assert "eigenpairs" not in str(arm.attributes["shared_seconds"])
+
+
+def test_a_gradient_that_is_no_number_does_not_enter_the_average() -> None:
+    """It would never leave it."""
+    probe, carry, shares = CurvatureByLayer(of="gradient_square", decay=0.5), None, []
+    parameters = {"a": torch.zeros(1), "b": torch.zeros(2)}
+    for entries in ([1.0, 1.0, 0.0], [torch.nan, 1.0, 1.0], [1.0, 0.0, 0.0]):
+        snapshot = SimpleNamespace(gradient=torch.tensor(entries), parameters=parameters)
+        reading, carry = probe.measure(snapshot, carry)
+        shares.append(reading["share"].tolist())
+    assert shares[0] == [0.5, 0.5]
+    assert all(share != share for share in shares[1])
+    assert shares[2] == pytest.approx([0.75, 0.25])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from studyrun.components.probes.input_output_jacobian import _spectral_norms
 from studyrun.engine.run import prepare
 from studyrun.errors import InvalidStudyError, ProbeError
 
@@ -61,3 +62,11 @@ def test_examples_that_are_not_there_are_refused(tiny, data_folder) -> None:
         prepare(study, data_folder)
     with pytest.raises(InvalidStudyError, match="give at least one example"):
         tiny("  - {use: input_output_jacobian, examples: []}\n")
+
+
+def test_a_jacobian_with_an_entry_that_is_no_number_spoils_its_own_norm_alone() -> None:
+    matrices = torch.eye(3, dtype=torch.float64).repeat(4, 1, 1)
+    matrices[1, 0, 2], matrices[2, 1, 1] = torch.nan, torch.inf
+    norms = _spectral_norms(matrices)
+    assert norms[[0, 3]].tolist() == [1, 1]
+    assert norms[1:3].isnan().all()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from studyrun.components.probes.preconditioned_sharpness import PreconditionedSharpness
 from studyrun.engine.run import prepare
 from studyrun.errors import ProbeError
 
@@ -84,3 +87,12 @@ def test_full_batch_adam_settles_at_its_threshold(tiny, carry_out) -> None:
     share = arm["preconditioned_sharpness"]["eigenvalue"].values[1:, 0] / arm.threshold
     assert share[:5].max() < 0.5, "it starts far below"
     assert 0.8 < np.median(share[-30:]) < 1.1
+
+
+@pytest.mark.parametrize("entry", [0.0, float("nan"), float("inf")])
+def test_a_preconditioner_that_cannot_be_divided_by_gives_no_eigenvalue(entry: float) -> None:
+    snapshot, carry = SimpleNamespace(preconditioner=torch.tensor([1.0, entry, 2.0])), {"as": "it was"}
+    reading, after = PreconditionedSharpness(k=2).measure(snapshot, carry)
+    assert reading["eigenvalue"].isnan().all()
+    assert not reading["converged"].any()
+    assert after is carry
