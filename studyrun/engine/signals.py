@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, or SIGUSR1, Slurm's warning, once: finish the step. Ctrl-C or SIGTERM again: stop now."""
+"""Ctrl-C, SIGTERM, or SIGUSR1, Slurm's warning: finish the step. Ctrl-C or SIGTERM a second time: stop now."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-WARNING = signal.SIGUSR1
-"""Asks to stop however often it comes: a warning that reaches a process on two ways is not a second request."""
+WARNING, AT_ONCE = signal.SIGUSR1, signal.SIGUSR2
+STOPPING = (signal.SIGINT, signal.SIGTERM, WARNING, AT_ONCE)
+"""A warning asks to stop and counts for nothing: it may reach a process on two ways, and what came after it first."""
 
 
 class StopRequest:
@@ -19,19 +19,21 @@ class StopRequest:
     def __init__(self, announce: Callable[[], None] | None = None) -> None:
         self.requested = False
         self._announce = announce
+        self._count = 0
         self._held = 0
         self._at_once = False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Take a signal, as its handler. Raises `KeyboardInterrupt` the second time, after what `held` holds."""
+        self._count += number != WARNING
         if not self.requested:
             self.requested = True
             if self._announce is not None:
                 with suppress(RuntimeError):  # a print that the signal came into the middle of refuses another
                     self._announce()
-        elif number == WARNING:
+        if self._count < 2 and number != AT_ONCE:
             return
-        elif self._held:
+        if self._held:
             self._at_once = True
         else:
             raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from typing import Self
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from studyrun.engine.events import Silent
-from studyrun.engine.signals import STOPPING, WARNING, StopRequest
+from studyrun.engine.signals import AT_ONCE, STOPPING, WARNING, StopRequest
 from studyrun.launch.member import MemberTask, finish_member
 from studyrun.launch.outcome import MemberOutcome
 
@@ -56,7 +56,7 @@ class Worker:
 
     def stop(self) -> None:
         """Ask once: the member finishes its step. Ask again: it stops at once."""
-        number = signal.SIGINT if self._stopped else WARNING
+        number = AT_ONCE if self._stopped else WARNING
         self._stopped = True
         self._signal(number)
 

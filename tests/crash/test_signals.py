@@ -93,7 +93,7 @@ def test_in_a_probe_of_minutes_the_second_request_stops_at_once(
     study.write_text(study.read_text().replace("  - loss\n", "  - loss\n  - endless\n"))
     assert server.carry_out("run", str(study), "--out", str(whole))["code"] == 0, server.said
     (tmp_path / "endless").touch()
-    signals = [(signal.SIGUSR1, str(tmp_path / "waiting")), (signal.SIGUSR1, 0.1), (second, 0.2)]
+    signals = [(signal.SIGUSR1, str(tmp_path / "waiting")), (signal.SIGUSR1, 0.1), (second, 0.2), (second, 0.2)]
     ended = server.carry_out("run", str(study), "--out", str(folder), signals=signals)
     assert ended["code"] == 130, server.said
     assert len(open_run(folder)["baseline"]["loss"].step) == 9
