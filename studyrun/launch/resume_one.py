@@ -94,6 +94,6 @@ def _clear_trace(folder: Path) -> None:
         trace.replace(trace.with_name(f"{TRACE}.unreadable"))
         return
     assert isinstance(run, Run)
-    if any(probe.rows for arm in run.arms.values() for probe in arm.probes.values()):
+    if any(len(probe.step) for arm in run.arms.values() for probe in arm.probes.values()):
         raise RunFolderError(f"{folder} cannot be resumed: it holds a recorded trace, and its checkpoints are gone")
     trace.unlink()

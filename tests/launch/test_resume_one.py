@@ -98,6 +98,20 @@ def test_killed_before_its_first_checkpoint_it_starts_over(write, monkeypatch: p
     assert_same_channels(open_run(whole)["baseline"], open_run("outputs/run2")["baseline"])
 
 
+def test_killed_between_its_first_flush_and_its_first_checkpoint_it_starts_over(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_study(write(BRANCH))
+    whole = launch(study).folder
+    with monkeypatch.context() as dying:
+        dying.setattr("studyrun.engine.checkpoint.save", lambda *_: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            launch(study)
+    assert list(open_run("outputs/run2").arms) == ["baseline"]
+    assert resume(Path("outputs/run2")).state == "complete"
+    assert_same_channels(open_run(whole)["exit"], open_run("outputs/run2")["exit"])
+
+
 def test_a_trace_cut_off_while_it_was_made_is_put_aside(write) -> None:
     folder = launch(load_study(write()), progress=StopAt("baseline", 0)).folder
     shutil.rmtree(folder / "checkpoints")
