@@ -101,6 +101,10 @@ class Registry:
         """Every component of a kind, sorted by name. A name taken twice stands here twice."""
         return sorted(self._listings(kind), key=lambda listing: listing.name)
 
+    def installed(self) -> list[Listing]:
+        """The components that installed packages bring."""
+        return [listing for kind in self.kinds() for listing in _installed(kind)]
+
     def find(self, kind: str, name: str) -> Listing:
         """The component of this name. Raises `ComponentError` if there is none, or two that differ."""
         found = _distinct(listing for listing in self._listings(kind) if listing.name == name)

@@ -18,7 +18,7 @@ from studyrun.commands.output import table, write, write_json
 from studyrun.contract import load_class
 from studyrun.errors import ComponentError, RunFolderError
 from studyrun.launch.folder import check_place, data_folder, outputs_folder
-from studyrun.registry import ENVIRONMENT, Listing, Registry
+from studyrun.registry import ENVIRONMENT, Listing, Registry, is_run_folder
 
 OLDEST_TORCH = (2, 9)
 LEAST_FREE = 2**30
@@ -113,9 +113,15 @@ def _data() -> Iterator[Check]:
 
 
 def _plugins() -> Iterator[Check]:
+    """Every place that code is imported from, and then every component that lies there."""
     registry = registry_here()
     project = f"{registry.project}/plugins" if registry.project else "no plugins/ in this folder or above"
     yield Check("plugins", "ok", f"project: {project}; ${ENVIRONMENT}: {os.environ.get(ENVIRONMENT) or 'not set'}")
+    for here in (Path.cwd(), *Path.cwd().parents):
+        if is_run_folder(here) and (here / "plugins").is_dir():
+            yield Check("plugins", "ok", f"{here}/plugins is the record of a run; nothing is imported from there")
+    for package in sorted({f"{one.path.parent} ({one.target})" for one in registry.installed()}):
+        yield Check("plugins", "ok", f"installed package: {package}")
     for folder in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
         if not Path(folder).expanduser().is_dir():
             yield Check("plugins", "warning", f"${ENVIRONMENT} names {folder}, which is no folder")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
 
 def write(text: str) -> None:
     """A line of the result, on stdout."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{_printable(text)}\n")
 
 
 def write_json(content: Any) -> None:
@@ -20,7 +23,12 @@ def write_json(content: Any) -> None:
 
 def note(text: str) -> None:
     """A line beside the result, on stderr."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{_printable(text)}\n")
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey: titles and messages may come from anybody's run folder."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:

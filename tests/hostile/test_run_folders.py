@@ -329,3 +329,26 @@ def test_a_folder_that_vanishes_meanwhile_is_no_fault(run: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "walk", walk)
     check_contained(run)
+
+
+def test_a_terminal_obeys_no_title(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An escape may rename the window, move the cursor over what was said, or be no character at all."""
+    (run / "study.yaml").write_text('title: "a\\e]0;owned\\a\\x9b2J\\ud800b"\nfigures: []\n')
+    assert call(["ls", str(run.parent)]) == 0
+    said = capsys.readouterr().out
+    assert said.rstrip().endswith("a\ufffd]0;owned\ufffd\ufffd2J\ufffdb")
+
+
+def test_doctor_names_every_place_that_code_comes_from(
+    mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("project/plugins", "one", "two"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setenv("STUDYRUN_PLUGINS", f"{tmp_path / 'one'}{os.pathsep}{tmp_path / 'two'}")
+    for here in (tmp_path / "project", mined):
+        monkeypatch.chdir(here)
+        call(["doctor"])
+        said = capsys.readouterr().out
+        assert f"{tmp_path / 'one'}{os.pathsep}{tmp_path / 'two'}" in said
+        assert (f"project: {tmp_path / 'project' / 'plugins'}" in said) == (here == tmp_path / "project")
+        assert (f"{mined}/plugins is the record of a run; nothing is imported from there" in said) == (here == mined)
