@@ -16,6 +16,7 @@ from studyrun.engine.provenance import provenance
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError, StudyrunError
 from studyrun.trace.atomic import write_atomically
+from studyrun.trace.manifest import write_manifest
 from studyrun.trace.writer import TraceWriter
 
 __all__ = ["Prepared", "RunResult", "execute", "prepare", "resume"]
@@ -97,3 +98,4 @@ def _note_failure(journal: Journal, error: BaseException) -> None:
     with suppress(StudyrunError, OSError):  # a full disk cannot take the note either
         journal.set_status(state=state, error=str(error))
         journal.event("run failed", level="error", error=f"{type(error).__name__}: {error}")
+        write_manifest(journal.folder, state, journal.status["started"])
