@@ -203,8 +203,7 @@ class LiveSnapshot:
         if kind == "fisher":
             return FisherOperator(losses, *last, graph_bytes=budget, check_deterministic=check)
         taken = self._known.get("pass")
-        together = group is None and len(problem.measuring_chunks(len(examples))) == 1
-        graph = taken.graph if isinstance(taken, Pass) and together and statistics == "train" else None
+        graph = taken.graph if isinstance(taken, Pass) and group is None and statistics == "train" else None
         return HessianOperator(losses, *last, graph_bytes=budget, check_deterministic=check, graph=graph)
 
     def eigenpairs(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -159,6 +160,26 @@ class Greedy(Probe):
     assert_same_channels(calm["baseline"], short["baseline"])
 
 
+def test_graphs_of_small_chunks_are_not_kept_together(carried, monkeypatch) -> None:
+    """There is room for the graphs of fifteen examples, whatever chunks they come in."""
+    genuine, alive = HessianOperator._build, []
+
+    def tight(self, inputs, targets):
+        alive[:] = [(graph, count) for graph, count in alive if graph() is not None]
+        if sum(count for _, count in alive) + len(inputs) > 15:
+            raise CUDA
+        graph = genuine(self, inputs, targets)
+        alive.append((ref(graph[0]), len(inputs)))
+        return graph
+
+    probe = "  - {use: hessian_trace, every: 2, products: 8}\n"
+    whole, _ = carried("whole", probe, *FLOAT64)
+    monkeypatch.setattr(HessianOperator, "_build", tight)
+    pieces, warnings = carried("pieces", probe, *FLOAT64)
+    assert len(warnings) == 2
+    assert_close(whole, pieces)
+
+
 def test_short_of_memory_for_a_single_example_the_run_fails_and_can_be_resumed(
     carried, monkeypatch, tiny, data_folder, tmp_path: Path
 ) -> None:
@@ -282,6 +303,7 @@ def test_a_training_step_that_lacks_memory_names_the_option(
 
 
 def test_an_error_of_another_kind_is_not_taken_for_a_shortage() -> None:
+    assert ran_out_of_memory(RuntimeError("could not create a primitive")), "so oneDNN says it"
     assert not ran_out_of_memory(RuntimeError("shape mismatch"))
     assert not ran_out_of_memory(ValueError("out of memory"))
     asked = [memory_asked(str(error)) for error in (CUDA, CPU, NUMPY)]
