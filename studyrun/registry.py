@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 Origin = Literal["built-in", "project", "environment", "entry point"]
 BUILT_IN = Path(__file__).parent / "components"
 ENVIRONMENT = "STUDYRUN_PLUGINS"
-LONGEST_NAME = 100
 _OF_A_RUN = ("trace.h5", "sweep.json", "status.json", "provenance.json")
 _DRAWN = ("figures", "claims")
 
@@ -169,8 +168,6 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is spelt most like `name`, if any is close."""
     from difflib import get_close_matches
 
-    if len(name) > LONGEST_NAME:  # comparing takes time by the square of the length
-        return None
     by_folded = {one.lower().replace("-", "_"): one for one in known}
     close = get_close_matches(name.lower().replace("-", "_"), by_folded, n=1)
     return by_folded[close[0]] if close else None

@@ -113,6 +113,18 @@ def test_a_link_by_way_of_another_is_refused(run: Path, outside: Path, opening: 
         opening(run)
 
 
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS.keys())
+def test_a_link_that_only_looks_as_if_it_stayed_is_refused(
+    run: Path, outside: Path, opening: Callable[[Path], Any]
+) -> None:
+    """`checkpoints/up` is the run folder itself, so that two steps up from it are not where its name says."""
+    (run / "checkpoints" / "up").symlink_to("..")
+    (run / "report").symlink_to("checkpoints/up/../../outside/inner")
+    assert (run / "report" / "file").exists()
+    with pytest.raises(RunFolderError, match="leads out of the run folder"):
+        opening(run)
+
+
 def test_links_within_and_to_a_run_folder_are_the_users_own(run: Path, tmp_path: Path) -> None:
     (run / "notes").symlink_to("study.yaml")
     (tmp_path / "latest").symlink_to(run)
