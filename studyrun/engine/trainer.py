@@ -140,9 +140,10 @@ class Trainer:
             return f"the learning rate {self.lr:g} is beyond the range of {self.problem.study.precision}"
         parameters = {name: parameter.detach() for name, parameter in self.problem.named_tensors.items()}
         gradient = dict(zip(parameters, self._taken.gradient, strict=True))
+        both = (*parameters.values(), *gradient.values())
+        if isfinite(float(torch.stack([tensor.sum() for tensor in both]).sum())):
+            return ""  # no sum over an infinite value is finite; one over finite values may overflow, though
         for what, tensors in (("parameter", parameters), ("the gradient of", gradient)):
-            if isfinite(float(torch.stack([tensor.sum() for tensor in tensors.values()]).sum())):
-                continue  # which no sum over an infinite value is; a finite one may overflow all the same
             for name, tensor in tensors.items():
                 if len(wrong := tensor[~tensor.isfinite()]):
                     return f"{what} {name} holds {float(wrong[0])}"
