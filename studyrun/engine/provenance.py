@@ -55,13 +55,7 @@ def differences(problem: Problem, facts: Mapping[str, Any]) -> list[str]:
         ("the device", facts.get("device"), _device(problem.device)),
     ]
     pairs += [(name, packages.get(name), _version(name)) for name in ("torch", "numpy") if name in packages]
-    known = facts.get("plugins") or {}
-    changed = [
-        f"{one.kind}/{one.name} in {one.path} is not the component that the run began with: its source has changed"
-        for one in problem.study.components
-        if known.get(f"{one.kind}/{one.name}", {}).get("sha256") not in (None, one.sha256)
-    ]
-    return changed + [
+    return [
         f"the run began with {what} {before} and goes on with {now}: from here on it may differ in rounding"
         for what, before, now in pairs
         if before is not None and before != now
