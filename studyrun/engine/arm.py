@@ -129,8 +129,9 @@ class Arm:
     def _step(self) -> Ending | None:
         trainer = self.trainer
         trainer.begin()
+        stopping = self.stopping()  # asked once: a request that comes after the checkpoint waits for the next one
         self.checkpoint(trainer.step, self.state)
-        if self.stopping():
+        if stopping:
             return Ending("interrupted", f"asked to stop at step {trainer.step}")
         due = due_at(self.probes, trainer.step)
         requests = joint_requests(due, trainer.problem)

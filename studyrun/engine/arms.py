@@ -10,9 +10,9 @@ from time import monotonic
 from typing import Any
 
 from studyrun.component import Firing
-from studyrun.engine import checkpoint as checkpoints
 from studyrun.engine.arm import Arm, Ending
 from studyrun.engine.arm_record import arm_attributes, probe_attributes, write_costs
+from studyrun.engine.checkpoint_folder import AGAIN, CheckpointFolder
 from studyrun.engine.events import Journal, Progress
 from studyrun.engine.ledger import Ledger
 from studyrun.engine.prepare import Prepared, study_of
@@ -46,6 +46,7 @@ class RunInProgress:
         self.study, self.problem, self.channels = prepared.study, prepared.problem, prepared.channels
         self.folder, self.progress, self.stop = folder, progress, stop
         self.journal = Journal(folder, progress)
+        self.checkpoints = CheckpointFolder(folder, stop, self.journal.warn)
         self.queue: list[str] = []
         self.done: dict[str, str] = {}
         self.current = TRUNK
@@ -53,11 +54,6 @@ class RunInProgress:
         self._last_saved = monotonic()
         self._last_status = 0.0
         self._at_start: int | None = None
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where checkpoints and forks lie."""
-        return self.folder / "checkpoints"
 
     # --- the queue of arms ---------------------------------------------------------------------------------------
 
@@ -93,7 +89,7 @@ class RunInProgress:
 
     def _older(self, what: str) -> RunFolderError:
         return RunFolderError(
-            f"{self.writer.path} is older than the checkpoint, by which {what}. {checkpoints.AGAIN.format(self.folder)}"
+            f"{self.writer.path} is older than the checkpoint, by which {what}. {AGAIN.format(self.folder)}"
         )
 
     def _run_arm(self, name: str, resumed: dict[str, Any] | None) -> Ending:
@@ -137,25 +133,16 @@ class RunInProgress:
             arm.load(ArmState.from_dict(resumed["state"]))
         elif branch is None:
             seed_everything_global(self.study.seed)
-        elif not arm.load(ArmState.from_dict(self._fork_content(branch.name)["state"])):
+        elif not arm.load(ArmState.from_dict(self.checkpoints.fork(branch.name)["state"])):
             self.journal.warn(
                 f"arm {arm.name!r} starts with a fresh optimizer state: its optimizer is of another class"
             )
 
     # --- forks ---------------------------------------------------------------------------------------------------
 
-    def _fork_path(self, name: str) -> Path:
-        return self.checkpoint_folder / f"fork-{name}.pt"
-
-    def _twin_path(self, name: str) -> Path:
-        """A fork is written once and read hours later, so it lies there twice."""
-        return self.checkpoint_folder / f"fork-{name}.copy.pt"
-
     def _fork(self, branch: Branch, firing: Firing, state: ArmState) -> None:
         content = {"state": state.to_dict(), "value": firing.value, "threshold": firing.threshold}
-        with self.stop.held():
-            for path in (self._fork_path(branch.name), self._twin_path(branch.name)):
-                checkpoints.save(path, {**content, "reason": firing.reason})
+        self.checkpoints.save_fork(branch.name, {**content, "reason": firing.reason})
         if branch.name not in self.queue:
             self.queue.append(branch.name)
         when = f"step {state.step}, effective time {state.time:.6g}"
@@ -166,12 +153,6 @@ class RunInProgress:
             parent=branch.parent,
             step=state.step,
         )
-
-    def _fork_content(self, name: str) -> dict[str, Any]:
-        content, warning = checkpoints.load_either(self._fork_path(name), self._twin_path(name))
-        if warning:
-            self.journal.warn(warning)
-        return content
 
     def _not_started(self, arm: Arm) -> None:
         """Put on record every branch that this arm's end leaves without a start, and those that hang on them."""
@@ -201,7 +182,7 @@ class RunInProgress:
             self._check_rows(name, study, branch, step)
             self.writer.truncate(name, step)
         else:
-            self.writer.add_arm(name, arm_attributes(study, branch, self._fork_content))
+            self.writer.add_arm(name, arm_attributes(study, branch, self.checkpoints.fork))
             for entry in study.probes:
                 self.writer.add_probe(name, entry.label, self.channels[entry.label], probe_attributes(entry))
         self.writer.set_arm(name, state="running", end_reason="")
@@ -209,7 +190,7 @@ class RunInProgress:
 
     def _check_rows(self, name: str, study: Study, branch: Branch | None, step: int) -> None:
         """Raise `RunFolderError` unless the trace reaches to where the arm goes on, so that no row goes missing."""
-        first = 0 if branch is None else self._fork_content(branch.name)["state"]["step"]
+        first = 0 if branch is None else self.checkpoints.fork(branch.name)["state"]["step"]
         for entry in study.probes:
             due = next((one for one in range(step - 1, first - 1, -1) if entry.schedule.due(one)), None)
             last = self.writer.last_step(name, entry.label, step)
@@ -259,14 +240,10 @@ class RunInProgress:
         content = {"arm": self.current, "queue": self.queue, "state": state().to_dict(), "costs": self.ledger.to_dict()}
         self._save(content)
         if kept:
-            checkpoints.save(self.checkpoint_folder / f"{self.current}-step-{step}.pt", {**content, "done": self.done})
+            self.checkpoints.keep(self.current, step, {**content, "done": self.done})
 
     def _save(self, content: dict[str, Any]) -> None:
-        """Replace the latest checkpoint, keeping the one before it."""
-        latest = self.checkpoint_folder / checkpoints.LATEST
-        with self.stop.held():
-            checkpoints.set_aside(latest, self.checkpoint_folder / checkpoints.PREVIOUS)
-            checkpoints.save(latest, {**content, "done": self.done})
+        self.checkpoints.save({**content, "done": self.done})
         self._last_saved = monotonic()
 
     def _flush(self) -> None:

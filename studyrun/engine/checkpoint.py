@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,9 @@ from studyrun.trace.sealed import seal, unseal
 KIND = "checkpoint"
 FORMAT = 3
 BARE = 2  # the last format without a checksum around it
-LATEST, PREVIOUS = "latest.pt", "previous.pt"
-AGAIN = "`studyrun run {0}/study.yaml` carries out the study again, in a new folder; what is recorded here stays"
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
+def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` (dicts, lists, numbers, texts, tensors) to `path`, atomically. Raises `RunFolderError`."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)

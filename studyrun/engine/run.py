@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from studyrun.engine import checkpoint as checkpoints
 from studyrun.engine.arms import RunInProgress, RunResult
+from studyrun.engine.checkpoint_folder import newest
 from studyrun.engine.events import Journal, Progress
 from studyrun.engine.prepare import Prepared, prepare
 from studyrun.engine.provenance import provenance
 from studyrun.engine.signals import StopRequest
-from studyrun.errors import RunFolderError, StudyrunError
+from studyrun.errors import StudyrunError
 from studyrun.trace.atomic import write_atomically
 from studyrun.trace.manifest import write_manifest
 from studyrun.trace.writer import TraceWriter
@@ -51,11 +51,7 @@ def resume(
     Raises `RunFolderError` if there is none.
     """
     stop = stop or StopRequest()
-    kept = folder / "checkpoints"
-    try:
-        content, warning = checkpoints.load_either(kept / checkpoints.LATEST, kept / checkpoints.PREVIOUS)
-    except RunFolderError as error:
-        raise RunFolderError(f"{folder} cannot be resumed: {error}. {checkpoints.AGAIN.format(folder)}") from error
+    content, warning = newest(folder)
     with _closing(TraceWriter.resume(folder / "trace.h5"), stop) as writer:
         return _guarded(prepared, folder, progress, writer, content, stop, [*warnings, *filter(None, [warning])])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from studyrun.engine.checkpoint import LATEST, PREVIOUS
+from studyrun.engine.checkpoint_folder import has_checkpoint
 from studyrun.engine.events import Progress
 from studyrun.engine.problem import fingerprint
 from studyrun.engine.provenance import differences
@@ -52,7 +52,7 @@ def _carried_on(folder: Path, progress: Progress, stop: StopRequest) -> RunResul
         use_threads(threads)
     prepared = prepare(load_study(folder / "study.yaml", registry=Registry.for_run(folder)), data_folder())
     _check_data(folder, prepared, facts)
-    if _has_checkpoint(folder):
+    if has_checkpoint(folder):
         warnings += differences(prepared.problem, facts)
         return carried_out(folder, lambda: resume(prepared, folder, progress, stop, warnings))
     _clear_trace(folder)
@@ -74,10 +74,6 @@ def _check_data(folder: Path, prepared: Prepared, facts: dict[str, Any]) -> None
             f"{folder} cannot be resumed: the data in {data_folder()} are not those that the run began with "
             "(provenance.json holds their hashes)"
         )
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    return any((folder / "checkpoints" / name).is_file() for name in (LATEST, PREVIOUS))
 
 
 def _clear_trace(folder: Path) -> None:

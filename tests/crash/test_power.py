@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from studyrun.engine import checkpoint
+from studyrun.engine.checkpoint_folder import LATEST, PREVIOUS
 from studyrun.errors import RunFolderError
 from studyrun.trace.channel import Channel
 from studyrun.trace.reader import Run, open_run
@@ -216,7 +217,7 @@ def test_of_two_checkpoints_one_is_always_there(tmp_path: Path, monkeypatch: pyt
         folder = tmp_path / f"at-{at}"
         folder.mkdir()
         disk, done = Disk(folder, random.Random(at)), 0
-        latest, previous = folder / checkpoint.LATEST, folder / checkpoint.PREVIOUS
+        latest, previous = folder / LATEST, folder / PREVIOUS
         with monkeypatch.context() as patch:
             disk.install(patch)
             disk.left = at

@@ -1,0 +1,63 @@
+"""The checkpoints of one run: the latest and the one before it, each fork and its copy, and those kept for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from studyrun.engine import checkpoint as checkpoints
+from studyrun.engine.signals import StopRequest
+from studyrun.errors import RunFolderError
+
+LATEST, PREVIOUS = "latest.pt", "previous.pt"
+AGAIN = "`studyrun run {0}/study.yaml` carries out the study again, in a new folder; what is recorded here stays"
+
+
+class CheckpointFolder:
+    """`checkpoints/` in a run folder. Nobody's second Ctrl-C comes into the middle of what it writes."""
+
+    def __init__(self, run: Path, stop: StopRequest, warn: Callable[[str], None]) -> None:
+        self.folder = run / "checkpoints"
+        self._stop, self._warn = stop, warn
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        """Replace the latest checkpoint, keeping the one before it. Raises `RunFolderError`."""
+        with self._stop.held():
+            checkpoints.set_aside(self.folder / LATEST, self.folder / PREVIOUS)
+            checkpoints.save(self.folder / LATEST, content)
+
+    def keep(self, arm: str, step: int, content: Mapping[str, Any]) -> None:
+        """Write a checkpoint that nothing replaces. Raises `RunFolderError`."""
+        with self._stop.held():
+            checkpoints.save(self.folder / f"{arm}-step-{step}.pt", content)
+
+    def save_fork(self, branch: str, content: Mapping[str, Any]) -> None:
+        """Write what a branch starts from: once written it is read hours later, and so lies there twice."""
+        with self._stop.held():
+            for path in self._fork(branch):
+                checkpoints.save(path, content)
+
+    def fork(self, branch: str) -> dict[str, Any]:
+        """What a branch starts from. Raises `RunFolderError` if neither copy can be read."""
+        content, warning = checkpoints.load_either(*self._fork(branch))
+        if warning:
+            self._warn(warning)
+        return content
+
+    def _fork(self, branch: str) -> tuple[Path, Path]:
+        return self.folder / f"fork-{branch}.pt", self.folder / f"fork-{branch}.copy.pt"
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run folder holds a checkpoint to go on from, damaged or not."""
+    return any((run / "checkpoints" / name).is_file() for name in (LATEST, PREVIOUS))
+
+
+def newest(run: Path) -> tuple[dict[str, Any], str]:
+    """The newest checkpoint that is whole, and what to say if it is not the latest. Raises `RunFolderError`."""
+    folder = run / "checkpoints"
+    try:
+        return checkpoints.load_either(folder / LATEST, folder / PREVIOUS)
+    except RunFolderError as error:
+        raise RunFolderError(f"{run} cannot be resumed: {error}. {AGAIN.format(run)}") from error
