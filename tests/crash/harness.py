@@ -46,7 +46,7 @@ class Server:
     """Carries out commands in processes of their own, which it kills as it is told."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._count = folder, 0
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         script = Path(__file__).with_name("server.py")
         self._process = subprocess.Popen(
@@ -62,11 +62,11 @@ class Server:
         clock: float = 0.0,
     ) -> dict[str, Any]:
         """Carry out one command, with what it is to meet with: see server.py."""
+        self._count += 1
         faults = {"signals": signals, "operation": operation, "largest": largest, "clock": clock}
         request = {"arguments": arguments, **faults, "status": 0.05, "log": str(self.log)}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._said = self.log.stat().st_size if self.log.exists() else 0
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -75,14 +75,12 @@ class Server:
     @property
     def said(self) -> str:
         """What the last command said."""
-        with self.log.open("rb") as file:
-            file.seek(self._said)
-            return file.read().decode()
+        return self.log.read_text()
 
     @property
     def log(self) -> Path:
-        """What all children together said."""
-        return self.folder / "log"
+        """Where the last command said it: a file of its own, since a limit on files is one on this as well."""
+        return self.folder / f"log-{self._count}"
 
     def close(self) -> None:
         """End it."""

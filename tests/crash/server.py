@@ -1,10 +1,11 @@
 """A process with everything imported, which forks a child for each command and kills it as it is told.
 
 One JSON object a line on stdin: `arguments` of the command line, and what the child is to meet with, if anything:
-`signals`, each a number and the seconds to wait before it is sent, or the file to wait for; `operation`, the operation
-on the file system that it dies at, a write being left half done; `largest`, the size in bytes that the system lets a
-file have; `clock`, by how much time jumps whenever it is asked for. One JSON object a line on stdout: the exit `code`
-(-9 if killed), the `phase` it was in, the number of `operations` it came to, and the `seconds` it took.
+`signals`, each a number and the seconds to wait before it is sent, as `+0.5` from when the run begins, or the file to
+wait for; `operation`, the operation on the file system that it dies at, a write being left half done; `largest`, the
+size in bytes that the system lets a file have; `clock`, by how much time jumps whenever it is asked for. One JSON
+object a line on stdout: the exit `code` (-9 if killed), the `phase` it was in, the number of `operations` it came to,
+and the `seconds` it took.
 """
 
 from __future__ import annotations
@@ -208,14 +209,23 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
         finally:
             os._exit(70)
     for number, after in request["signals"]:
-        sent = time.monotonic()
-        while not Path(after).exists() if isinstance(after, str) else time.monotonic() < sent + after:
+        sent = None if isinstance(after, str) and after.startswith("+") else time.monotonic()
+        while _waits(after, sent):
+            if sent is None and board.read()[0] != "starting":
+                sent = time.monotonic()
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 return answer(status, board, began)
             time.sleep(0.0005)
         os.kill(pid, number)
     return answer(os.waitpid(pid, 0)[1], board, began)
+
+
+def _waits(after: float | str, since: float | None) -> bool:
+    """Whether it is too early yet: by seconds from now, `+` seconds from when the run begins, or a file to come."""
+    if isinstance(after, str) and not after.startswith("+"):
+        return not Path(after).exists()
+    return since is None or time.monotonic() < since + float(after)
 
 
 def answer(status: int, board: Board, began: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def kill_and_resume(
     phases: Counter[str] = Counter()
     while True:
         before, marked = last_steps(folder), _events(folder)
-        kill = [(signal.SIGKILL, chance.uniform(0.0, length))] if phases.total() < kills else []
+        kill = [(signal.SIGKILL, _moment(chance, folder, length))] if phases.total() < kills else []
         ended = server.carry_out(*next_command(study, folder), signals=kill)
         _assert_little_was_lost(folder, before, marked)
         if ended["code"] != -9:
@@ -29,6 +29,15 @@ def kill_and_resume(
         phases[ended["phase"]] += 1
     assert_same_runs(whole, folder)
     return phases
+
+
+def _moment(chance: random.Random, folder: Path, length: float) -> float | str:
+    """Mostly once the run has begun; at times while it starts; at times as a fork is written, which is short."""
+    fork = folder / "checkpoints" / "fork-exit.pt"
+    choice = chance.random()
+    if choice < 0.1:
+        return chance.uniform(0.0, 0.3)
+    return str(fork) if choice < 0.2 and not fork.exists() else f"+{chance.uniform(0.0, length)}"
 
 
 def next_command(study: Path, folder: Path) -> tuple[str, ...]:
