@@ -12,6 +12,7 @@ from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import check_place, data_folder, make_run_folder
 from studyrun.launch.lock import holding
 from studyrun.launch.sources import copy_sources
+from studyrun.launch.state import DONE, state_of
 from studyrun.study.schema import Study
 
 
@@ -22,8 +23,12 @@ def run_one(study: Study, out: Path | None, command: Sequence[str], progress: Pr
     with stop_request(progress).listening() as stop:
         folder = make_run_folder(out)
         progress.say(f"{folder}: {study.title}")
-        with failures_of(folder), holding(folder, progress):
-            return run_prepared(prepared, folder, command, progress, stop)
+        try:
+            with failures_of(folder), holding(folder, progress):
+                return run_prepared(prepared, folder, command, progress, stop)
+        except KeyboardInterrupt:  # beside the run itself: as it is begun, or has ended
+            state = state_of(folder)
+            return RunResult(folder, state if state in DONE else "interrupted")
 
 
 def run_prepared(

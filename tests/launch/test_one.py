@@ -176,3 +176,22 @@ def test_a_packages_component_is_kept_and_still_imported_from_its_package(
     assert (folder / "plugins/probes/packaged.py").read_text() == PACKAGED_PROBE
     again = launch(load_study(folder / "study.yaml")).folder
     assert_same_channels(open_run(folder)["baseline"], open_run(again)["baseline"])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_stopped_at_once_beside_the_run_itself_it_says_how_the_folder_stands(
+    write, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """As while the lock is let go of: the folder is there, and what it holds is neither lost nor denied."""
+    from studyrun.launch import one
+
+    carry_out = one.run_prepared
+
+    def interrupted(*arguments):
+        if when == "after":
+            carry_out(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one, "run_prepared", interrupted)
+    outcome = launch(load_study(write()))
+    assert (outcome.folder.name, outcome.state) == ("run1", "complete" if when == "after" else "interrupted")
