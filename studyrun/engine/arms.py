@@ -80,7 +80,7 @@ class RunInProgress:
                     f"{self.folder} cannot be resumed: its checkpoint names the arm {name!r}, which study.yaml has not"
                 )
         for name, state in self.done.items():
-            if self.writer.state_of(name) != state:
+            if self.writer.attribute(name, "state") != state:
                 raise self._older(f"arm {name!r} had come to its end, {state}")
         if checkpoint["state"] and checkpoint["state"]["step"] > 0 and self.current not in self.writer.arms:
             raise self._older(f"arm {self.current!r} had come to step {checkpoint['state']['step']}")
@@ -179,7 +179,7 @@ class RunInProgress:
     def _open_in_trace(self, name: str, study: Study, branch: Branch | None, step: int) -> None:
         """Add the arm, or, when resuming, drop its rows from `step` on: they are measured again, bit for bit."""
         if name in self.writer.arms:
-            self._check_rows(name, study, branch, step)
+            self._check_rows(name, study, step)
             self.writer.truncate(name, step)
         else:
             self.writer.add_arm(name, arm_attributes(study, branch, self.checkpoints.fork))
@@ -188,9 +188,9 @@ class RunInProgress:
         self.writer.set_arm(name, state="running", end_reason="")
         self.journal.event("arm", f"{name} starts at step {step}", arm=name, step=step)
 
-    def _check_rows(self, name: str, study: Study, branch: Branch | None, step: int) -> None:
+    def _check_rows(self, name: str, study: Study, step: int) -> None:
         """Raise `RunFolderError` unless the trace reaches to where the arm goes on, so that no row goes missing."""
-        first = 0 if branch is None else self.checkpoints.fork(branch.name)["state"]["step"]
+        first = int(self.writer.attribute(name, "fork_step") or 0)
         for entry in study.probes:
             due = next((one for one in range(step - 1, first - 1, -1) if entry.schedule.due(one)), None)
             last = self.writer.last_step(name, entry.label, step)

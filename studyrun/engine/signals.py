@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 WARNING, AT_ONCE = signal.SIGUSR1, signal.SIGUSR2
-STOPPING = (signal.SIGINT, signal.SIGTERM, WARNING, AT_ONCE)
 """A warning asks to stop and counts for nothing: it may reach a process on two ways, and what came after it first."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, WARNING, AT_ONCE)
 
 
 class StopRequest:

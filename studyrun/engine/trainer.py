@@ -138,13 +138,13 @@ class Trainer:
             return f"the training loss is {self._taken.mean}"
         if self.lr > torch.finfo(self.problem.dtype).max:
             return f"the learning rate {self.lr:g} is beyond the range of {self.problem.study.precision}"
-        parameters = {name: parameter.detach() for name, parameter in self.problem.named_tensors.items()}
-        gradient = dict(zip(parameters, self._taken.gradient, strict=True))
-        both = (*parameters.values(), *gradient.values())
-        if isfinite(float(torch.stack([tensor.sum() for tensor in both]).sum())):
+        parameters, gradient = self.problem.named_tensors, self._taken.gradient
+        with torch.no_grad():
+            total = torch.stack([tensor.sum() for tensor in (*parameters.values(), *gradient)]).sum()
+        if isfinite(float(total)):
             return ""  # no sum over an infinite value is finite; one over finite values may overflow, though
-        for what, tensors in (("parameter", parameters), ("the gradient of", gradient)):
-            for name, tensor in tensors.items():
+        for what, tensors in (("parameter", parameters.values()), ("the gradient of", gradient)):
+            for name, tensor in zip(parameters, tensors, strict=True):
                 if len(wrong := tensor[~tensor.isfinite()]):
                     return f"{what} {name} holds {float(wrong[0])}"
         return ""

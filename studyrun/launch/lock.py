@@ -62,7 +62,7 @@ def _taken(path: Path, progress: Progress) -> int:
     while True:
         descriptor = _opened(path)
         try:
-            if _locked(descriptor) and _is(path, descriptor):
+            if _locked(path, descriptor) and _is(path, descriptor):
                 _await_other_host(path, progress)
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, json.dumps(identity()).encode(), 0)
@@ -86,15 +86,13 @@ def _opened(path: Path) -> int:
         raise RunFolderError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(path: Path, descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks: what stands in the file has to do
-        content = os.pread(descriptor, _LONGEST, 0)
-        with suppress(ValueError):
-            return not lives(json.loads(content or b"{}"))
+        return not lives(holder_of(path.parent))
     return True
 
 

@@ -23,12 +23,12 @@ def run_one(study: Study, out: Path | None, command: Sequence[str], progress: Pr
     with stop_request(progress).listening() as stop:
         folder = make_run_folder(out)
         progress.say(f"{folder}: {study.title}")
-        try:
-            with failures_of(folder), holding(folder, progress):
+
+        def run() -> RunResult:
+            with holding(folder, progress):
                 return run_prepared(prepared, folder, command, progress, stop)
-        except KeyboardInterrupt:  # beside the run itself: as it is begun, or has ended
-            state = state_of(folder)
-            return RunResult(folder, state if state in DONE else "interrupted")
+
+        return carried_out(folder, run)
 
 
 def run_prepared(
@@ -48,8 +48,9 @@ def carried_out(folder: Path, run: Callable[[], RunResult]) -> RunResult:
     try:
         with failures_of(folder):
             return run()
-    except KeyboardInterrupt:
-        return RunResult(folder, "interrupted")
+    except KeyboardInterrupt:  # which may come once the run has ended
+        state = state_of(folder)
+        return RunResult(folder, state if state in DONE else "interrupted")
 
 
 def stop_request(progress: Progress) -> StopRequest:

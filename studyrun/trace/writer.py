@@ -177,9 +177,9 @@ class TraceWriter:
             probe.buffer.last_step = int(kept[-1]) if kept else None
             probe.dirty = True
 
-    def state_of(self, arm: str) -> str | None:
-        """The state that the file gives an arm, None if it does not know it."""
-        return str(self._file[arm].attrs.get("state", "")) if arm in self._arms and self._arms[arm].made else None
+    def attribute(self, arm: str, name: str) -> Any:
+        """What the file says of an arm, None if it does not know the arm or says no such thing."""
+        return self._file[arm].attrs.get(name) if arm in self._arms and self._arms[arm].made else None
 
     def last_step(self, arm: str, label: str, before: int) -> int | None:
         """The last step < `before` of which the probe has a row in the file, None if there is none."""
