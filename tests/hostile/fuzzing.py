@@ -149,14 +149,15 @@ def campaign(
     seconds: float = float("inf"),
     executions: int = sys.maxsize,
     seed: int = 0,
+    faults: int = sys.maxsize,
     patterns: Sequence[str] = EVERY_STUDY,
 ) -> Findings:
-    """Fuzz in `folder` until the CPU time or the number of executions is used up, from the files of `patterns` on."""
+    """Fuzz in `folder`, from the files of `patterns` on, until CPU time, executions or `faults` found are enough."""
     chance, found, ends = random.Random(seed), Findings(), process_time() + seconds
     for case in seeds(patterns):
         _try(case, folder, found, seed=True)
     executions += found.executions
-    while found.executions < executions and process_time() < ends:
+    while found.executions < executions and process_time() < ends and len(found.crashes) < faults:
         pool = found.valid if chance.random() < 0.6 else found.corpus
         parent = pool[-1 - int(len(pool) * chance.random() ** 2)]  # the latest ones more often
         _try(changed(parent, found.corpus, chance), folder, found)
