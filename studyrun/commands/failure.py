@@ -29,10 +29,10 @@ def report_failure(error: Exception) -> int:
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong command, in the parser's words
         error.show()
         return int(error.exit_code)
-    from studyrun.launch.failure import explained
+    from studyrun.launch.failure import explained, lacked_memory
 
     note(f"error: {explained(error)}")
-    if not isinstance(error, OSError) and not os.environ.get(DEBUG):
+    if not isinstance(error, OSError) and not lacked_memory(error) and not os.environ.get(DEBUG):
         note(f"this is a fault of studyrun or of a plugin; with --debug, or {DEBUG}=1, it shows where it comes from")
     return 1
 

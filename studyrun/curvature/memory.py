@@ -11,7 +11,7 @@ SAID = re.compile(
     r"|could not create a (primitive|memory)",  # all that oneDNN says of it
     re.IGNORECASE,
 )
-ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGT]i?B)", re.IGNORECASE)
+ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
@@ -22,9 +22,9 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_asked(text: str) -> str:
-    """What the error says was asked for, as in `asking for 2.00 GiB`; where it does not say, its own first words."""
+    """What the error says was asked for, as in `asking for 2.00 GiB`; where it does not, its own first words."""
     found = ASKED.search(text)
     if found is None:
-        return f"with the words {(text.splitlines() or [''])[0][:80]!r}"
+        return f"with the words {text.splitlines()[0][:80]!r}" if text else "asking for an amount that nobody said"
     number, unit = found.groups()
     return f"asking for {int(number) / 2**30:.3g} GiB" if unit.lower() == "bytes" else f"asking for {number} {unit}"

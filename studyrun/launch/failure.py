@@ -29,4 +29,15 @@ def explained(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    if lacked_memory(error):
+        from studyrun.curvature.memory import memory_asked
+
+        return f"memory ran out{where}, {memory_asked(str(error))}: this needs a machine, or a device, with more of it"
     return f"{type(error).__name__}: {error}{where}"
+
+
+def lacked_memory(error: Exception) -> bool:
+    """Whether it failed for want of memory, which is no fault of the code's."""
+    from studyrun.curvature.memory import ran_out_of_memory  # not above: quick commands do without torch
+
+    return ran_out_of_memory(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 import torch
 from conftest import TINY, assert_same_channels
 
+from studyrun.cli import call
 from studyrun.curvature import HessianOperator
 from studyrun.curvature.memory import memory_asked, ran_out_of_memory
 from studyrun.engine import trainer as trainers
@@ -309,6 +311,24 @@ def test_an_error_of_another_kind_is_not_taken_for_a_shortage() -> None:
     asked = [memory_asked(str(error)) for error in (CUDA, CPU, NUMPY)]
     assert asked == ["asking for 2.00 GiB", "asking for 3 GiB", "asking for 7.45 GiB"]
     assert memory_asked("std::bad_alloc\nat 0x1") == "with the words 'std::bad_alloc'"
+    assert memory_asked(str(MemoryError())) == "asking for an amount that nobody said"
+
+
+def test_a_shortage_before_training_is_one_message_and_nobodys_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Data of 355 PiB, more than a process can address: the allocation really fails, wherever this runs."""
+    study = tmp_path / "vast.yaml"
+    study.write_text(
+        "title: vast\nmodel: two_layer_linear\ndataset: {use: opposing_signals, size: 10_000_000_000_000_000}\n"
+        "loss: squared_error\noptimizer: {use: gd, lr: 0.01}\nstop: {steps: 2}\nprobes: [loss]\n"
+    )
+    assert call(["run", str(study), "--out", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: memory ran out \(.*opposing_signals.py:\d+\), asking for 3.73e\+08 GiB: .* with more of it\n", said
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_guard_without_room_for_copies_still_sees_what_is_written_in_place() -> None:
