@@ -19,9 +19,9 @@ import resource
 import signal
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,21 @@ import matplotlib.pyplot  # noqa: F401
 import torch
 
 from studyrun.cli import main as main_command
-from studyrun.engine import arms, events
+from studyrun.commands import report
+from studyrun.engine import arm, arms, events
+from studyrun.engine.checkpoint_folder import CheckpointFolder
+from studyrun.trace.writer import TraceWriter
 
-SAMPLING = 0.003
 PHASES = (
     "starting",
+    "ending",
     "training",
     "probing",
-    "forking",
-    "checkpointing",
-    "writing the trace",
     "writing status and events",
+    "writing the trace",
+    "checkpointing",
+    "forking",
     "reporting",
-    "ending",
 )
 _RECORD = struct.Struct("<Qq")  # the phase, and the operations so far
 
@@ -57,41 +59,54 @@ class Board:
         phase, operations = _RECORD.unpack(self._memory[:])
         return PHASES[phase], operations
 
-    def phase(self, name: str) -> None:
-        self._memory[:8] = struct.pack("<Q", PHASES.index(name))
+    def phase(self, number: int) -> None:
+        self._memory[:8] = struct.pack("<Q", number)
 
     def operations(self, count: int) -> None:
         self._memory[8:] = struct.pack("<q", count)
 
 
-def phase_of(frame: Any) -> str:
-    """What the main thread is at, by the functions that stand on its stack."""
-    stack: list[tuple[str, str]] = []
-    while frame is not None:
-        code = frame.f_code
-        stack.append((code.co_filename.rpartition("studyrun/")[2], code.co_name))
-        frame = frame.f_back
-    names = set(stack)
-    rules: tuple[tuple[str, Callable[[str, str], bool]], ...] = (
-        ("reporting", lambda file, _: file.startswith("report/")),
-        ("forking", lambda file, name: file == "engine/arms.py" and name == "_fork"),
-        ("checkpointing", lambda file, name: file in ("engine/checkpoint.py", "trace/sealed.py") or name == "_save"),
-        ("writing the trace", lambda file, _: file in ("trace/writer.py", "trace/journal.py", "trace/pages.py")),
-        ("writing status and events", lambda file, _: file == "engine/events.py"),
-        ("probing", lambda file, name: file == "engine/measuring.py" and name == "measure"),
-        ("training", lambda file, name: file == "engine/arm.py" and name == "_step"),
-        ("ending", lambda _, name: name == "_finish"),
-    )
-    return next((phase for phase, rule in rules if any(rule(*one) for one in names)), "starting")
+PLACES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
+    ("training", arm.Arm, ("_step",)),
+    ("probing", arm, ("measure",)),
+    ("writing status and events", events.Journal, ("event", "set_status")),
+    ("writing the trace", TraceWriter, ("flush", "truncate", "add_arm", "add_probe", "close", "_commit")),
+    ("checkpointing", CheckpointFolder, ("save", "keep", "save_fork")),
+    ("checkpointing", arms.RunInProgress, ("_save",)),
+    ("forking", arms.RunInProgress, ("_fork",)),
+    ("reporting", report, ("build_report",)),
+    ("ending", arms.RunInProgress, ("_finish",)),
+)
+"""What a child is at while it is inside one of these; of several, what stands last in `PHASES` of them."""
 
 
-def watch(board: Board, main: int) -> None:
-    """Keep the board's phase up to date."""
-    while True:
-        frame = sys._current_frames().get(main)
-        if frame is not None:
-            board.phase(phase_of(frame))
-        time.sleep(SAMPLING)
+class Phases:
+    """Keeps the board's phase up to date from inside.
+
+    Not by looking at the stack from another thread, which Python 3.11 does not always survive: there `frame.f_back`
+    reads frames that are being left meanwhile (cpython issue 111363).
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board, self._inside = board, [0]
+
+    def install(self) -> None:
+        for phase, owner, names in PLACES:
+            for name in names:
+                setattr(owner, name, self._marked(getattr(owner, name), PHASES.index(phase)))
+
+    def _marked(self, function: Callable[..., Any], phase: int) -> Callable[..., Any]:
+        @wraps(function)
+        def marked(*arguments: Any, **named: Any) -> Any:
+            self._inside.append(phase)
+            self._board.phase(max(self._inside))
+            try:
+                return function(*arguments, **named)
+            finally:
+                self._inside.pop()
+                self._board.phase(max(self._inside))
+
+        return marked
 
 
 def die() -> None:
@@ -183,7 +198,7 @@ def child(request: dict[str, Any], board: Board) -> None:
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
     arms.SECONDS_BETWEEN_STATUS = request["status"]
-    threading.Thread(target=watch, args=(board, threading.get_ident()), daemon=True).start()
+    Phases(board).install()
     Operations(board, request["operation"]).install()
     if request["largest"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest"], request["largest"]))
