@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -322,6 +324,19 @@ def test_ctrl_c_before_the_run_begins_leaves_nothing(
     result = studyrun("run", study)
     assert (result.code, result.err) == (130, "error: interrupted before the run began; nothing was written\n")
     assert not Path("outputs").exists()
+
+
+def test_ctrl_c_once_a_run_has_ended_is_late(studyrun: Studyrun, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studyrun.commands import run as command
+
+    def pressed(text: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        sys.stderr.write(f"{text}\n")
+
+    monkeypatch.setattr(command, "note", pressed)
+    result = studyrun("run", study)
+    assert (result.code, result.out) == (0, "outputs/run1\n")
+    assert result.err.endswith("outputs/run1: complete\nnext: studyrun report outputs/run1\n")
 
 
 def test_every_error_of_the_project_has_an_exit_code() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from studyrun.commands.failure import INTERRUPTED
 from studyrun.commands.output import note, write, write_json
 from studyrun.commands.plan import show_plan
 from studyrun.engine.provenance import command_line
+from studyrun.engine.signals import StopRequest
 from studyrun.errors import InterruptedRunError, RunFolderError
 from studyrun.launch.outcome import Outcome
-from studyrun.launch.progress import display
+from studyrun.launch.progress import Display, display
 from studyrun.launch.start import launch
 from studyrun.launch.start import resume as resume_folder
 from studyrun.study import load_study
@@ -38,30 +39,48 @@ def run(
     if dry_run:
         show_plan(study, as_json)
         return 0
-    try:
-        with display(most=workers) as progress:
-            outcome = launch(
-                study, out=out, workers=workers, fail_fast=fail_fast, command=command_line(), progress=progress
-            )
-    except KeyboardInterrupt as error:
-        raise InterruptedRunError("interrupted before the run began; nothing was written") from error
-    return _tell(outcome, report, as_json)
+
+    def carry_out(progress: Display, stop: StopRequest) -> Outcome:
+        return launch(
+            study,
+            out=out,
+            workers=workers,
+            fail_fast=fail_fast,
+            command=command_line(),
+            progress=progress,
+            stop=stop,
+        )
+
+    return _told(carry_out, workers, "before the run began; nothing was written", report, as_json)
 
 
 def resume(folder: Path, *, workers: int | None, fail_fast: bool, report: bool, as_json: bool) -> int:
     """Carry on with a run or a sweep."""
-    try:
-        with display(most=workers or 1) as progress:
-            outcome = resume_folder(folder, workers=workers, fail_fast=fail_fast, progress=progress)
-    except KeyboardInterrupt as error:
-        raise InterruptedRunError(f"interrupted; `studyrun resume {folder}` carries it on") from error
-    return _tell(outcome, report, as_json)
+
+    def carry_on(progress: Display, stop: StopRequest) -> Outcome:
+        return resume_folder(folder, workers=workers, fail_fast=fail_fast, progress=progress, stop=stop)
+
+    return _told(carry_on, workers or 1, "before the run went on; nothing was changed", report, as_json)
 
 
-def _tell(outcome: Outcome, report: bool, as_json: bool) -> int:
-    """How it ended and what to do next on stderr; on stdout the folder alone, or all of it as JSON."""
-    note(f"{outcome.folder}: {_in_words(outcome)}")
-    page = _reported(outcome) if report and outcome.state != "interrupted" else None
+def _told(
+    carry_out: Callable[[Display, StopRequest], Outcome], workers: int, unbegun: str, report: bool, as_json: bool
+) -> int:
+    """Carry it out and tell of it. From its end until that is told, nothing is left to be interrupted."""
+    with StopRequest().listening(begun=False) as stop:
+        try:
+            with display(most=workers) as progress:
+                outcome = carry_out(progress, stop)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(f"interrupted {unbegun}") from error
+        note(f"{outcome.folder}: {_in_words(outcome)}")
+        if not report or outcome.state == "interrupted":
+            return _tell(outcome, None, as_json)
+    return _tell(outcome, _reported(outcome), as_json)
+
+
+def _tell(outcome: Outcome, page: Path | None, as_json: bool) -> int:
+    """What to do next on stderr; on stdout the page or the folder alone, or all of it as JSON."""
     if outcome.state in EXIT_CODES:
         note(f"next: studyrun resume {outcome.folder}")
     elif page is None:

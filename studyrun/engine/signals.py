@@ -6,11 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from types import FrameType
 
 WARNING, AT_ONCE = signal.SIGUSR1, signal.SIGUSR2
 """A warning asks to stop and counts for nothing: it may reach a process on two ways, and what came after it first."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, WARNING, AT_ONCE)
+ONE_END = 2.0
+"""Seconds in which whoever stops at once is not interrupted again, in the middle of putting things in order."""
 
 
 class StopRequest:
@@ -18,24 +21,38 @@ class StopRequest:
 
     def __init__(self, announce: Callable[[], None] | None = None) -> None:
         self.requested = False
-        self._announce = announce
+        self.announce = announce
         self._count = 0
         self._held = 0
-        self._at_once = False
+        self._at_once = self._over = False
+        self._interrupted = float("-inf")
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Take a signal, as its handler. Raises `KeyboardInterrupt` the second time, after what `held` holds."""
+        if self._over:
+            return
         self._count += number != WARNING
         if not self.requested:
             self.requested = True
-            if self._announce is not None:
+            if self.announce is not None:
                 with suppress(RuntimeError):  # a print that the signal came into the middle of refuses another
-                    self._announce()
+                    self.announce()
         if self._count < 2 and number != AT_ONCE:
             return
         if self._held:
             self._at_once = True
         else:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        now = monotonic()
+        if now - self._interrupted > ONE_END:
+            self._interrupted = now
+            raise KeyboardInterrupt
+
+    def before(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal, as its handler, where nothing has begun. Raises `KeyboardInterrupt`."""
+        if not self._over:
             raise KeyboardInterrupt
 
     @contextmanager
@@ -48,15 +65,31 @@ class StopRequest:
             self._held -= 1
         if self._at_once and not self._held:
             self._at_once = False
-            raise KeyboardInterrupt
+            self._interrupt()
 
     @contextmanager
-    def listening(self) -> Iterator[StopRequest]:
-        """Catch the signals inside the block; outside the main thread, where Python cannot, leave them be."""
+    def last(self) -> Iterator[None]:
+        """A request to stop at once ends the block, the last that there is to stop: what comes after it is late."""
+        try:
+            yield
+            self._over = True
+        except KeyboardInterrupt:
+            self._over = True
+        except BaseException:
+            self._over = True
+            raise
+
+    @contextmanager
+    def listening(self, begun: bool = True) -> Iterator[StopRequest]:
+        """Catch the signals inside the block; outside the main thread, where Python cannot, leave them be.
+
+        Where nothing has `begun` to be stopped, each of them is a `KeyboardInterrupt`.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self.receive) for number in STOPPING}
+        answer = self.receive if begun else self.before
+        before = {number: signal.signal(number, answer) for number in STOPPING}
         try:
             yield self
         finally:

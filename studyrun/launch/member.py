@@ -12,7 +12,7 @@ from studyrun.engine.signals import StopRequest
 from studyrun.launch.failure import explained
 from studyrun.launch.folder import data_folder, make_run_folder
 from studyrun.launch.lock import holding
-from studyrun.launch.one import run_prepared
+from studyrun.launch.one import as_it_stands, run_prepared
 from studyrun.launch.outcome import MemberOutcome
 from studyrun.launch.resume_one import resume_one
 from studyrun.launch.threads import use_threads
@@ -47,7 +47,7 @@ def finish_member(task: MemberTask, progress: Progress, stop: StopRequest) -> Me
     try:
         result = _finish(task, progress, stop)
     except KeyboardInterrupt:
-        return MemberOutcome(task.name, "interrupted")
+        return MemberOutcome(task.name, as_it_stands(task.folder).state)
     except Exception as error:  # noqa: BLE001  whatever a member's components raise is its own affair
         return MemberOutcome(task.name, "failed", explained(error))
     return MemberOutcome(task.name, result.state)

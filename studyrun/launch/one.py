@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from studyrun.engine.events import Progress
@@ -12,47 +13,40 @@ from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import check_place, data_folder, make_run_folder
 from studyrun.launch.lock import holding
 from studyrun.launch.sources import copy_sources
-from studyrun.launch.state import DONE, state_of
+from studyrun.launch.state import DONE, read_status, state_of
 from studyrun.study.schema import Study
 
 
-def run_one(study: Study, out: Path | None, command: Sequence[str], progress: Progress) -> RunResult:
+def run_one(study: Study, out: Path | None, command: Sequence[str], progress: Progress, stop: StopRequest) -> RunResult:
     """Run a study without a sweep, in `out` or the next numbered folder. Raises what refused, or `RunFailedError`."""
     check_place(out)
     prepared = prepare(study, data_folder())
-    with stop_request(progress).listening() as stop:
+    with heard(stop, progress):
         folder = make_run_folder(out)
         progress.say(f"{folder}: {study.title}")
-
-        def run() -> RunResult:
-            with holding(folder, progress):
-                return run_prepared(prepared, folder, command, progress, stop)
-
-        return carried_out(folder, run)
+        with stop.last(), failures_of(folder), holding(folder, progress):
+            return run_prepared(prepared, folder, command, progress, stop)
+        return as_it_stands(folder)
 
 
 def run_prepared(
     prepared: Prepared, folder: Path, command: Sequence[str], progress: Progress, stop: StopRequest
 ) -> RunResult:
     """Run a prepared study in a folder that has just been made. Raises `RunFailedError`, which names the folder."""
-
-    def run() -> RunResult:
+    with failures_of(folder):
         copy_sources(prepared.study, folder)
         return execute(prepared, folder, command, progress, stop)
 
-    return carried_out(folder, run)
+
+def as_it_stands(folder: Path) -> RunResult:
+    """How a run ended that was stopped at once: interrupted, if not that it had come to its end just before."""
+    state = state_of(folder)
+    return RunResult(folder, state if state in DONE else "interrupted", dict(read_status(folder).get("arms", {})))
 
 
-def carried_out(folder: Path, run: Callable[[], RunResult]) -> RunResult:
-    """What `run` returns; stopped at once, it is an interrupted run, and whatever it raises a failed one."""
-    try:
-        with failures_of(folder):
-            return run()
-    except KeyboardInterrupt:  # which may come once the run has ended
-        state = state_of(folder)
-        return RunResult(folder, state if state in DONE else "interrupted")
-
-
-def stop_request(progress: Progress) -> StopRequest:
-    """What takes Ctrl-C and SIGTERM, and says that they were heard."""
-    return StopRequest(lambda: progress.say("stopping after this step, with a checkpoint; once more to stop at once"))
+@contextmanager
+def heard(stop: StopRequest, progress: Progress) -> Iterator[None]:
+    """Catch Ctrl-C and what is like it inside the block, and say so the first time."""
+    stop.announce = lambda: progress.say("stopping after this step, with a checkpoint; once more to stop at once")
+    with stop.listening():
+        yield

@@ -12,10 +12,11 @@ from studyrun.engine.provenance import differences
 from studyrun.engine.run import Prepared, RunResult, prepare, resume
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError, StudyrunError
+from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import data_folder
 from studyrun.launch.lock import holding
-from studyrun.launch.one import carried_out, run_prepared
-from studyrun.launch.state import DONE, read_status, state_of
+from studyrun.launch.one import as_it_stands, run_prepared
+from studyrun.launch.state import DONE, state_of
 from studyrun.launch.threads import use_threads
 from studyrun.registry import Registry
 from studyrun.study import load_study
@@ -31,17 +32,13 @@ def resume_one(folder: Path, progress: Progress, stop: StopRequest) -> RunResult
     the folder cannot be resumed, `RunFailedError` if the run fails.
     """
     if state_of(folder) in DONE:
-        return _as_it_is(folder)
+        return as_it_stands(folder)
     if not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder} cannot be resumed: it holds no study.yaml")
     with holding(folder, progress):
         if state_of(folder) in DONE:  # by the process that held it until now
-            return _as_it_is(folder)
+            return as_it_stands(folder)
         return _carried_on(folder, progress, stop)
-
-
-def _as_it_is(folder: Path) -> RunResult:
-    return RunResult(folder, state_of(folder), dict(read_status(folder).get("arms", {})))
 
 
 def _carried_on(folder: Path, progress: Progress, stop: StopRequest) -> RunResult:
@@ -54,7 +51,8 @@ def _carried_on(folder: Path, progress: Progress, stop: StopRequest) -> RunResul
     _check_data(folder, prepared, facts)
     if has_checkpoint(folder):
         warnings += differences(prepared.problem, facts)
-        return carried_out(folder, lambda: resume(prepared, folder, progress, stop, warnings))
+        with failures_of(folder):
+            return resume(prepared, folder, progress, stop, warnings)
     _clear_trace(folder)
     progress.say(f"{folder} has no checkpoint yet: it starts from the beginning")
     return run_prepared(prepared, folder, facts.get("command", ()), progress, stop)

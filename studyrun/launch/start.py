@@ -8,9 +8,10 @@ from typing import Any
 
 from studyrun.engine.events import Progress, Silent
 from studyrun.engine.run import RunResult
+from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError, UsageError
 from studyrun.launch.member import MemberTask
-from studyrun.launch.one import run_one, stop_request
+from studyrun.launch.one import as_it_stands, heard, run_one
 from studyrun.launch.outcome import MemberOutcome, Outcome
 from studyrun.launch.resume_one import resume_one
 from studyrun.launch.state import DONE, read_status, state_of
@@ -29,38 +30,46 @@ def launch(
     fail_fast: bool = False,
     command: Sequence[str] = (),
     progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Outcome:
     """Run a study, or every member of its sweep, in a new folder: `out`, or the next `outputs/run1`, `run2`, ...
 
     Raises what refuses to start before any folder is made, and `RunFailedError` for a run that fails. A sweep whose
-    members fail returns, with their errors.
+    members fail returns, with their errors. `stop` is where signals are caught, if the caller goes on catching them.
     """
-    progress = progress or Silent()
+    progress, stop = progress or Silent(), stop or StopRequest()
     _check_workers(workers)
     if not study.members:
-        return _outcome(run_one(study, out, command, progress))
-    return run_sweep(study, out, command, progress, workers=workers, fail_fast=fail_fast)
+        return _outcome(run_one(study, out, command, progress, stop))
+    return run_sweep(study, out, command, progress, stop, workers=workers, fail_fast=fail_fast)
 
 
 def resume(
-    folder: Path, *, workers: int | None = None, fail_fast: bool = False, progress: Progress | None = None
+    folder: Path,
+    *,
+    workers: int | None = None,
+    fail_fast: bool = False,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Outcome:
     """Carry on with a run, or with whatever is left of a sweep. A folder that is finished is returned as it is.
 
     Raises `RunFolderError` if the folder is no run's, or another process is filling it.
     """
-    progress = progress or Silent()
+    progress, stop = progress or Silent(), stop or StopRequest()
     check_contained(folder)
     if (folder / SWEEP).is_file():
-        return _resume_sweep(folder, workers, fail_fast, progress)
+        return _resume_sweep(folder, workers, fail_fast, progress, stop)
     if not (folder / "status.json").is_file() and not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder} is no run folder: it holds neither study.yaml nor {SWEEP}")
     already = state_of(folder) in DONE
-    with stop_request(progress).listening() as stop:
-        return _outcome(resume_one(folder, progress, stop), already)
+    with heard(stop, progress):
+        with stop.last():
+            return _outcome(resume_one(folder, progress, stop), already)
+        return _outcome(as_it_stands(folder))
 
 
-def _resume_sweep(folder: Path, workers: int | None, fail_fast: bool, progress: Progress) -> Outcome:
+def _resume_sweep(folder: Path, workers: int | None, fail_fast: bool, progress: Progress, stop: StopRequest) -> Outcome:
     status: dict[str, Any] = read_status(folder)
     _, entries = read_sweep(folder)
     states = [MemberOutcome(one.name, state_of(folder / one.name)) for one in entries]
@@ -71,7 +80,8 @@ def _resume_sweep(folder: Path, workers: int | None, fail_fast: bool, progress: 
     threads = int(status["threads"]) if workers is None and "threads" in status else threads_each(at_once)
     command = tuple(read_json(folder / entries[0].name / "provenance.json").get("command", ()))
     tasks = [MemberTask(folder, one.name, threads, command) for one in entries]
-    return finish_sweep(folder, tasks, progress, workers=at_once, fail_fast=fail_fast)
+    with heard(stop, progress):
+        return finish_sweep(folder, tasks, progress, stop, workers=at_once, fail_fast=fail_fast)
 
 
 def _check_workers(workers: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -16,7 +15,7 @@ from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import check_place, data_folder, make_run_folder
 from studyrun.launch.lock import holding
 from studyrun.launch.member import MemberTask, finish_member
-from studyrun.launch.one import stop_request
+from studyrun.launch.one import heard
 from studyrun.launch.outcome import MemberOutcome, Outcome, joint_state
 from studyrun.launch.progress import Member
 from studyrun.launch.sources import copy_sources
@@ -28,7 +27,14 @@ from studyrun.trace.folder import SWEEP, SWEEP_FORMAT
 
 
 def run_sweep(
-    study: Study, out: Path | None, command: Sequence[str], progress: Progress, *, workers: int, fail_fast: bool
+    study: Study,
+    out: Path | None,
+    command: Sequence[str],
+    progress: Progress,
+    stop: StopRequest,
+    *,
+    workers: int,
+    fail_fast: bool,
 ) -> Outcome:
     """Run every member of a study's sweep, in `out` or the next numbered folder.
 
@@ -37,13 +43,14 @@ def run_sweep(
     """
     check_place(out)
     prepare(study_from_member(study, study.members[0]), data_folder())
-    folder = make_run_folder(out)
-    with failures_of(folder):
-        _lay_out(study, folder)
     threads = threads_each(workers)
-    task = MemberTask(folder, "", threads, tuple(command), study.source, study.profiles, study.settings)
-    tasks = [replace(task, name=one.name) for one in study.members]
-    return finish_sweep(folder, tasks, progress, workers=workers, fail_fast=fail_fast)
+    with heard(stop, progress):
+        folder = make_run_folder(out)
+        with failures_of(folder), stop.held():
+            _lay_out(study, folder)
+        task = MemberTask(folder, "", threads, tuple(command), study.source, study.profiles, study.settings)
+        tasks = [replace(task, name=one.name) for one in study.members]
+        return finish_sweep(folder, tasks, progress, stop, workers=workers, fail_fast=fail_fast)
 
 
 def _lay_out(study: Study, folder: Path) -> None:
@@ -56,24 +63,21 @@ def _lay_out(study: Study, folder: Path) -> None:
 
 
 def finish_sweep(
-    folder: Path, tasks: Sequence[MemberTask], progress: Progress, *, workers: int, fail_fast: bool
+    folder: Path, tasks: Sequence[MemberTask], progress: Progress, stop: StopRequest, *, workers: int, fail_fast: bool
 ) -> Outcome:
     """Run what is left of a sweep, `workers` members at a time. Raises `RunFolderError` if another process does so."""
+    workers = min(workers, len(tasks))
     with holding(folder, progress):
-        return _finished(folder, tasks, progress, min(workers, len(tasks)), fail_fast)
+        record = SweepRecord(folder, [task.name for task in tasks], progress)
+        with stop.last():
+            record.begin(workers, tasks[0].threads)
+            if workers == 1:
+                _in_turn(tasks, record, progress, stop, fail_fast)
+            else:
+                from studyrun.launch.workers import Crew
 
-
-def _finished(folder: Path, tasks: Sequence[MemberTask], progress: Progress, workers: int, fail_fast: bool) -> Outcome:
-    record = SweepRecord(folder, [task.name for task in tasks], progress)
-    record.begin(workers, tasks[0].threads)
-    with stop_request(progress).listening() as stop, suppress(KeyboardInterrupt):
-        if workers == 1:
-            _in_turn(tasks, record, progress, stop, fail_fast)
-        else:
-            from studyrun.launch.workers import Crew
-
-            Crew(tasks, record, progress, stop, workers=workers, fail_fast=fail_fast).run()
-    return record.end(stopped=stop.requested)
+                Crew(tasks, record, progress, stop, workers=workers, fail_fast=fail_fast).run()
+        return record.end(stopped=stop.requested)
 
 
 def _in_turn(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from hashlib import sha256
 from pathlib import Path
 
@@ -195,3 +197,25 @@ def test_stopped_at_once_beside_the_run_itself_it_says_how_the_folder_stands(
     monkeypatch.setattr(one, "run_prepared", interrupted)
     outcome = launch(load_study(write()))
     assert (outcome.folder.name, outcome.state) == ("run1", "complete" if when == "after" else "interrupted")
+
+
+def test_requests_that_go_on_while_a_run_ends_change_nothing_of_what_it_says(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler may send several, and somebody may keep on pressing Ctrl-C, while locks are let go of."""
+    from studyrun.launch import one
+
+    carry_out, look = one.run_prepared, one.state_of
+
+    def interrupted(*arguments):
+        carry_out(*arguments)
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def look_again(folder):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return look(folder)
+
+    monkeypatch.setattr(one, "run_prepared", interrupted)
+    monkeypatch.setattr(one, "state_of", look_again)
+    assert launch(load_study(write())).state == "complete"
