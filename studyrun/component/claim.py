@@ -52,7 +52,9 @@ class Verdict:
         side = 1 if positive else -1
         weakest = min(columns, key=lambda column: min(side * end for end in bootstrap_interval(column)))
         ends, runs = bootstrap_interval(weakest), len(weakest)
-        sentence = f"{what}: {words} ({'one run' if runs == 1 else f'medians of {runs} runs'})"
+        over = "one run" if runs == 1 else f"medians of {runs} runs"
+        lacking = f"; {len(numbers) - runs} without a number there" if runs < len(numbers) else ""
+        sentence = f"{what}: {words} ({over}{lacking})"
         return cls(min(side * end for end in ends) > 0, median(weakest), ends if runs > 1 else None, sentence, runs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isclose
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
@@ -121,6 +121,15 @@ def moment_words(when: When, symbol: str = "t*") -> str:
         return NAMES[when].format(onset=symbol)
     ((part, share),) = when.items()
     return f"{share:.0%} {PARTS[part].format(onset=symbol)}"
+
+
+def met_words(ensembles: Sequence[Ensemble], arm: str) -> str:
+    """An afterthought to "to where the arm meets its threshold": in which runs it did not. Nothing where all did."""
+    started = sum(len(one.started(arm)) for one in ensembles)
+    met = sum(len(one.crossings(arm)) for one in ensembles)
+    if met == started:
+        return ""
+    return f", which it did in {met} of {started} runs: elsewhere to the end" if met else ", which it never did"
 
 
 def edge_series(ensemble: Ensemble, arm: str, along: Along) -> Series | None:

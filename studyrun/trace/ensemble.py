@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from studyrun.trace.reader import Run
 
 Along = Literal["time", "step"]
+Since = Literal["fork", "edge"]
 Until = Literal["end", "edge"]
 X_LABELS = {"time": "effective time Σ η", "step": "training step"}
 _NOTHING: Mapping[str, Any] = {}
@@ -146,13 +147,15 @@ class Ensemble:
         at: Sequence[float] | None = None,
         window: tuple[float, float] = (0.0, 1.0),
         average: Average = "mean",
+        since: Since = "fork",
         until: Until = "end",
     ) -> np.ndarray:
         """`difference` of a branch and its parent (or `reference`) as one number a run, (r, 1): its average over a
         window, in fractions of the time from the fork on; or its values at fractions `at` of that time, (r, len(at)).
 
         Time counts to where the shorter arm ends or, with `until` edge, to where `arm` meets its own threshold if it
-        does. Each run has its own fork. Of the trunk, it is the channel itself from its first row on. A run that lacks
+        does; with `since` edge, from there on, and a run in which it never does is NaN. Each run has its own fork. Of
+        the trunk, it is the channel itself from its first row on. A run that lacks
         the channel or an arm is NaN.
         """
         against = reference or self.parents[arm]
@@ -166,9 +169,11 @@ class Ensemble:
                     series = lone.series(arm, probe, channel, select=select)
                 else:
                     series = lone.difference(arm, against, probe, channel, select=select)
-                crossing = run[arm].crossing() if until == "edge" else None
-                first = float(series.x[0])
-                length = (min(crossing.time, float(series.x[-1])) if crossing else float(series.x[-1])) - first
+                first, last = float(series.x[0]), float(series.x[-1])
+                crossing = run[arm].crossing()
+                met = crossing.time if crossing is not None else float("nan")
+                first = met if since == "edge" else first
+                length = (min(met, last) if until == "edge" and crossing is not None else last) - first
                 start, end = (0.0, 1.0) if at is not None else window
                 numbers[row] = series.over(first + start * length, first + end * length, at, average)[0]
         return numbers

@@ -18,9 +18,8 @@ import pytest
 
 import studyrun
 from studyrun.engine import checkpoint
-from studyrun.engine.events import Silent
 from studyrun.errors import RunFolderError
-from studyrun.launch.one import run_one
+from studyrun.launch.start import launch
 from studyrun.study import load_study
 from studyrun.trace import layout
 from studyrun.trace.check import files
@@ -51,7 +50,7 @@ checkpoints: {every: 3}
 def original(tmp_path_factory):
     place = tmp_path_factory.mktemp("check")
     (place / "study.yaml").write_text(STUDY)
-    run_one(load_study(place / "study.yaml"), place / "run", ["studyrun", "run"], Silent())
+    launch(load_study(place / "study.yaml"), out=place / "run", command=["studyrun", "run"])
     return place / "run"
 
 
@@ -366,7 +365,7 @@ def test_a_run_that_was_killed_before_it_recorded_anything_is_sound(frozen):
 
 def test_an_arm_that_diverged_has_ended(tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY.replace("optimizer.lr: 0.01", "optimizer.lr: 1.0e+30"))
-    run_one(load_study(tmp_path / "study.yaml"), tmp_path / "run", ["studyrun", "run"], Silent())
+    launch(load_study(tmp_path / "study.yaml"), out=tmp_path / "run", command=["studyrun", "run"])
     found = studyrun.check_run(tmp_path / "run")
     assert found.sentence.startswith(f"{tmp_path}/run can be trusted: diverged, 3 arms, 2 probes, "), found.faults
 

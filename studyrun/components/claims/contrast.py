@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from studyrun.plugin import ComparingClaim, Ensemble, Field, Run, Verdict
+from studyrun.plugin import ComparingClaim, Ensemble, Field, Run, Verdict, edge
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Where = Annotated[Mapping[str, str | int | float | bool | None], Field(min_length=1)]
@@ -53,7 +53,7 @@ class Contrast(ComparingClaim):
         numbers = [sides[0][seed] - sides[1][seed] for seed in seeds]
         labels = f" of {', '.join(map(str, self.select.values()))}" if self.select else ""
         what = f"{self.channel}{labels} in {self.arm}, {_words(self.greater)} − {_words(self.than)}"
-        return Verdict.on_sign(numbers, what, [self._place()])
+        return Verdict.on_sign(numbers, what, [self._place(ensembles)])
 
     def _by_seed(self, ensembles: Sequence[Ensemble], where: Where) -> dict[str, np.ndarray]:
         """The gain of each run of a condition, by its seeds."""
@@ -74,10 +74,12 @@ class Contrast(ComparingClaim):
                 found |= {_seeds(run): gain for run, gain in pairs if not np.isnan(gain).any()}
         return found
 
-    def _place(self) -> str:
+    def _place(self, ensembles: Sequence[Ensemble]) -> str:
         start, end = self.window
         average = "on average" if self.average == "mean" else "in the median over time"
-        stretch = "" if self.until == "end" else f", counted to where {self.arm} meets its threshold"
+        stretch = ""
+        if self.until == "edge":
+            stretch = f", counted to where {self.arm} meets its threshold{edge.met_words(ensembles, self.arm)}"
         return f"{average} from {start:.0%} to {end:.0%} of its time{stretch}"
 
 

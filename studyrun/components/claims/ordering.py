@@ -7,25 +7,25 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from studyrun.plugin import Claim, Ensemble, Field, Run, Verdict, for_run
+from studyrun.plugin import Claim, Ensemble, Field, Run, Verdict, edge, for_run
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Ordering(Claim):
-    """One label of a channel has a larger value than another in the same arm, the inlier group than the boundary, say.
+    """One label of a channel has a larger value than another, or than several, in the same arm.
 
-    value(greater) − factor · value(than), as a mean over a window of the arm's time or at each of some fractions of
-    it, has to be positive. Over several runs the bootstrap interval of the median has to exclude zero; one run is said
-    to be one run. Of several fractions the statistic is the one that speaks least for the claim.
+    value(greater) − factor · value(than), of several the largest, as a mean over a window of the arm's time or at each
+    of some fractions of it, has to be positive. Over several runs the bootstrap interval of the median has to exclude
+    zero; one run is said to be one run. Of several fractions the statistic is the one that speaks least for the claim.
     """
 
     channel: str
     """The channel, such as cos2."""
     greater: str | int
     """The label whose value is claimed to be larger."""
-    than: str | int
-    """The label that it is held against."""
+    than: str | int | Annotated[tuple[str | int, ...], Field(min_length=1)]
+    """The label that it is held against; of a list, each of them."""
     arm: str = "baseline"
     """In which arm."""
     probe: str | None = None
@@ -35,7 +35,7 @@ class Ordering(Claim):
     factor: Annotated[float, Field(gt=0)] = 1.0
     """How many times larger it has to be."""
     since: Literal["start", "edge"] = "start"
-    """From where time counts: the arm's first row, or where the arm first met its own threshold."""
+    """From where time counts: the arm's first row, or t*, where it met its own threshold and branches left it."""
     at: Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
     """Fractions of that time at which the order has to hold; null takes the mean over the window."""
     window: tuple[Share, Share] = (0.0, 1.0)
@@ -46,28 +46,34 @@ class Ordering(Claim):
             return Verdict.undecided(f"no run has an arm {self.arm!r} that started")
         probe = ensemble.locate("", self.channel, label=self.probe)
         labels = ensemble.channel(self.arm, probe, self.channel).labels
-        axis = next((name for name, known in labels.items() if self.greater in known and self.than in known), None)
+        wanted = {self.greater, *self._rivals()}
+        axis = next((name for name, known in labels.items() if wanted <= set(known)), None)
         if axis is None:
-            reason = f"{self.channel} has no dimension with both {self.greater!r} and {self.than!r}"
-            return Verdict.undecided(reason)
+            names = " and ".join(repr(label) for label in (self.greater, *self._rivals()))
+            return Verdict.undecided(f"{self.channel} has no dimension with both {names}")
         runs = [run for run in ensemble.runs if self.arm in run and probe in run[self.arm]]
         numbers = [self._numbers(run, probe, axis) for run in runs]
         factor = "" if self.factor == 1 else f"{self.factor:g} × "
-        what = f"{self.channel} in {self.arm}, {self.greater} − {factor}{self.than}"
+        rivals = ", ".join(map(str, self._rivals()))
+        than = rivals if len(self._rivals()) == 1 else f"the largest of {rivals}"
+        what = f"{self.channel} in {self.arm}, {self.greater} − {factor}{than}"
         return Verdict.on_sign(numbers, what, self._places())
 
     def _numbers(self, run: Run, probe: str, axis: str) -> np.ndarray:
         """The difference in one run, at each of the fractions or on average; NaN if the arm never met its threshold."""
-        high, low = (
+        high, *low = (
             for_run(run).series(self.arm, probe, self.channel, select={**self.select, axis: label})
-            for label in (self.greater, self.than)
+            for label in (self.greater, *self._rivals())
         )
-        crossing = run[self.arm].crossing()
-        met = crossing.time if crossing is not None else float("nan")
-        first = met if self.since == "edge" else float(high.x[0])
+        met = edge.onset(run, self.arm) if self.since == "edge" else float(high.x[0])
+        first = float("nan") if met is None else met
         start, end = (first + share * (float(high.x[-1]) - first) for share in ((0, 1) if self.at else self.window))
-        gap: np.ndarray = high.over(start, end, self.at)[0] - self.factor * low.over(start, end, self.at)[0]
+        rivals = np.max([one.over(start, end, self.at)[0] for one in low], axis=0)
+        gap: np.ndarray = high.over(start, end, self.at)[0] - self.factor * rivals
         return gap
+
+    def _rivals(self) -> tuple[str | int, ...]:
+        return self.than if isinstance(self.than, tuple) else (self.than,)
 
     def _places(self) -> list[str]:
         since = f"of {self.arm}'s time" + (" after it met its own threshold" if self.since == "edge" else "")

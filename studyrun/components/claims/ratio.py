@@ -8,7 +8,6 @@ from typing import Annotated, Literal, NamedTuple, Self
 import numpy as np
 
 from studyrun.plugin import (
-    Arm,
     ChannelTrace,
     Claim,
     Ensemble,
@@ -16,6 +15,7 @@ from studyrun.plugin import (
     Run,
     Verdict,
     bootstrap_interval,
+    edge,
     model_validator,
 )
 
@@ -70,7 +70,7 @@ class Ratio(Claim):
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The share of the pairs that have to lie within that factor."""
     since: Literal["start", "edge"] = "start"
-    """From where time counts: the arm's first row, or where the arm first met its own threshold."""
+    """From where time counts: the arm's first row, or t*, where it met its own threshold and branches left it."""
     window: tuple[Share, Share] = (0.0, 1.0)
     """From where to where, as fractions of that time, pairs count."""
 
@@ -125,14 +125,14 @@ class Ratio(Claim):
             times = first.time[rows]
             columns = [np.interp(times, second.time, column) for column in others.T]
             pairs = values[rows], np.stack(columns, axis=1)
-        kept = self._counts(run[self.arm], times, float(first.time[0]), float(first.time[-1]))
+        kept = self._counts(run, times, float(first.time[0]), float(first.time[-1]))
         return np.stack([numbers[kept].ravel() for numbers in pairs])
 
-    def _counts(self, arm: Arm, times: np.ndarray, first: float, last: float) -> np.ndarray:
+    def _counts(self, run: Run, times: np.ndarray, first: float, last: float) -> np.ndarray:
         """Which of these moments lie in the window; none where the arm never met the threshold asked for."""
         if self.since == "edge":
-            crossing = arm.crossing()
-            first = crossing.time if crossing is not None else float("nan")
+            met = edge.onset(run, self.arm)
+            first = float("nan") if met is None else met
         start, end = (first + share * (last - first) for share in self.window)
         slack = 1e-9 * abs(last)
         return np.asarray((times >= start - slack) & (times <= end + slack))

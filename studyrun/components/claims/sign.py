@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from studyrun.plugin import Claim, Ensemble, Field, Verdict
+from studyrun.plugin import Claim, Ensemble, Field, Verdict, edge, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -14,10 +14,11 @@ class Sign(Claim):
     """The difference between an arm and the arm it forked from has one sign, at equal effective time.
 
     Δ(τ) = channel(arm, τ) − channel(reference, τ) from the fork to where the shorter arm ends, or to where the arm
-    meets its own threshold. Either its average over a window of that stretch, or its value at each of some fractions of
-    it, has to be positive (or negative). At the edge of stability losses spike; the median over time is deaf to spikes
-    where the mean is decided by them. Over several runs the bootstrap interval of the median has to exclude zero; one
-    run is said to be one run. Of several fractions the statistic is the one that speaks least for the claim.
+    meets its own threshold, or from there on. Either its average over a window of that stretch, or its value at each of
+    some fractions of it, has to be positive (or negative). At the edge of stability losses spike; the median over time
+    is deaf to spikes where the mean is decided by them. Over several runs the bootstrap interval of the median has to
+    exclude zero; one run is said to be one run. Of several fractions the statistic is the one that speaks least for the
+    claim.
     """
 
     channel: str
@@ -38,8 +39,16 @@ class Sign(Claim):
     """From where to where, as fractions of the time after the fork, the average is taken."""
     average: Literal["mean", "median"] = "mean"
     """Which average over time."""
+    since: Literal["fork", "edge"] = "fork"
+    """From where that time counts: the fork, or t**, where the arm meets its own threshold."""
     until: Literal["end", "edge"] = "end"
     """To where the time after the fork counts: the end, or t**, where the arm meets its own threshold, if it does."""
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.since == self.until == "edge":
+            raise ValueError("from t** until t** no time passes: leave out since or until")
+        return self
 
     def decide(self, ensemble: Ensemble) -> Verdict:
         reference = self.reference or ensemble.parents.get(self.arm)
@@ -55,14 +64,19 @@ class Sign(Claim):
             at=self.at,
             window=self.window,
             average=self.average,
+            since=self.since,
             until=self.until,
         )
         labels = ", ".join(map(str, self.select.values()))
         what = f"{self.channel}{f' of {labels}' if labels else ''}, {self.arm} − {reference}"
-        return Verdict.on_sign(list(numbers), what, self._places(), positive=self.sign == "positive")
+        return Verdict.on_sign(list(numbers), what, self._places(ensemble), positive=self.sign == "positive")
 
-    def _places(self) -> list[str]:
-        stretch = "after the fork" if self.until == "end" else f"from the fork to where {self.arm} meets its threshold"
+    def _places(self, ensemble: Ensemble) -> list[str]:
+        stretch = "after the fork"
+        if self.since == "edge":
+            stretch = f"after {self.arm} met its own threshold"
+        elif self.until == "edge":
+            stretch = f"from the fork to where {self.arm} meets its threshold{edge.met_words([ensemble], self.arm)}"
         if self.at is not None:
             shares = [f"at {share:.0%}" for share in self.at]
             return [*shares[:-1], f"{shares[-1]} of the time {stretch}"]
@@ -70,5 +84,4 @@ class Sign(Claim):
         average = "on average" if self.average == "mean" else "in the median over time"
         if (start, end) == (0, 1):
             return [f"{average} {stretch}"]
-        part = "it" if self.until == "end" else "the fork, counted to where the arm meets its threshold"
-        return [f"{average} from {start:.0%} to {end:.0%} of the time after {part}"]
+        return [f"{average} from {start:.0%} to {end:.0%} of the time {stretch}"]

@@ -18,8 +18,9 @@ class Selectivity(ComparingFigure):
     """For each condition a column: alignment cos²θ_k, influence C_k, and Δℓ_k of a branch against its parent.
 
     The studies of a pair (coherent against random displacement, squared error against cross-entropy) then stand side by
-    side, influence and gradient norms of all conditions on one scale. Trunk solid, branch dashed. Draws cos2,
-    influence and gradient_norm (step, group) of a `group_alignment` probe and by_group(step, group) of a `loss` probe.
+    side, each row on one scale, so that heights compare across, and each column along one time. Trunk solid, branch
+    dashed. Draws cos2, influence and gradient_norm (step, group) of a `group_alignment` probe and by_group(step, group)
+    of a `loss` probe.
 
     Source: Kwag et al. 2026, arXiv 2606.04212, Figures 6, 7 and 11 to 14.
     """
@@ -51,13 +52,27 @@ class Selectivity(ComparingFigure):
             marks = canvas.mark_forks([panel for panel in mine if panel.has_data()], ensemble)
             captions.append(f"{ensemble.name}: {marks}" if ensemble.name else marks)
         for row, quantity in enumerate(self.quantities):
-            drawn = [panel for panel in panels[row * columns : (row + 1) * columns] if panel.has_data()]
-            if quantity in ("influence", "gradient_norm") and drawn:
-                canvas.share_y(drawn, self.scale)
+            self._share_scale(
+                canvas, [one for one in panels[row * columns : (row + 1) * columns] if one.has_data()], quantity
+            )
+        for column in range(columns):
+            drawn = [panel for panel in panels[column::columns] if panel.has_data()]
+            for panel in drawn[1:]:
+                panel.sharex(drawn[0])
+            if drawn:
+                drawn[0].autoscale(axis="x")
         text = f"A column for each condition. Δℓ is {self.arm} − its parent: above zero the parent is ahead."
         if self.smooth:
             text += f" Lines are running means over {self.smooth:.0%} of the time, pale: as recorded."
         return f"{text} {' '.join(captions)}".strip()
+
+    def _share_scale(self, canvas: Canvas, row: Sequence[Axes], quantity: Quantity) -> None:
+        """One y axis for a row: from 0 for a share, as the options say for what spans decades or changes sign."""
+        canvas.share_y(row, self.scale if quantity in ("influence", "gradient_norm") else "linear")
+        if row and quantity == "cos2":
+            row[0].set_ylim(bottom=0)
+        if row and quantity == "delta_loss" and self.delta_scale == "symlog":
+            row[0].set_yscale("symlog", linthresh=0.01)
 
     def _draw(self, ensemble: Ensemble, canvas: Canvas, panel: Axes, quantity: Quantity) -> None:
         if quantity == "delta_loss":
@@ -80,5 +95,3 @@ class Selectivity(ComparingFigure):
             series = ensemble.difference(self.arm, reference, probe, "by_group", select={"group": group})
             canvas.line(panel, series, label=str(group), color=canvas.color(str(group)), smooth=self.smooth)
         panel.axhline(0, color="#1a1a1a", linewidth=0.8)
-        if self.delta_scale == "symlog":
-            panel.set_yscale("symlog", linthresh=0.01)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from oracles.synthetic_run import Law
+from oracles.synthetic_run import Law, make_run
 
 from studyrun.errors import TraceError
+from studyrun.trace.ensemble import for_run
+from studyrun.trace.reader import open_run
+from studyrun.trace.writer import TraceWriter
 
 LAW = Law(0, 0.02)
 CLAIM = {"channel": "cos2", "greater": "input_outlier", "than": "boundary"}
@@ -50,3 +53,26 @@ def test_labels_and_arms_that_are_not_there_cannot_be_decided(decide, lone):
     assert decide("ordering", lone, arm="late", **CLAIM).holds is None
     with pytest.raises(TraceError, match="no probe recorded absent"):
         decide("ordering", lone, channel="absent", greater="a", than="b")
+
+
+def test_held_against_several_the_largest_of_them_decides(decide, lone):
+    rivals = ["inlier", "boundary", "output_outlier"]
+    verdict = decide("ordering", lone, channel="cos2", greater="input_outlier", than=rivals, at=[1.0])
+    end = lone.run["baseline"]["alignment"].time[-1]
+    truth = LAW.alignment("input_outlier", end) - max(LAW.alignment(rival, end) for rival in rivals)
+    assert verdict.statistic == pytest.approx(truth)
+    assert "input_outlier − the largest of inlier, boundary, output_outlier" in verdict.sentence
+    lower = decide("ordering", lone, channel="cos2", greater="output_outlier", than=["inlier", "input_outlier"])
+    assert lower.holds is False
+
+
+def test_the_edge_is_where_branches_left_it_not_an_earlier_crossing(decide, tmp_path):
+    """Curvature above the threshold before the trigger looked is no onset."""
+    make_run(tmp_path / "run", steps=340)
+    with TraceWriter.resume(tmp_path / "run" / "trace.h5") as writer:
+        writer.set_arm("exit", fork_step=200, fork_time=4.0)
+    run = open_run(tmp_path / "run")
+    assert run["baseline"].crossing().time < 3.5
+    verdict = decide("ordering", for_run(run), since="edge", at=[0.0], **CLAIM)
+    truth = LAW.alignment("input_outlier", 4.0) - LAW.alignment("boundary", 4.0)
+    assert verdict.statistic == pytest.approx(truth)

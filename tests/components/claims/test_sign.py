@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles.synthetic_run import Law
+from oracles.synthetic_run import Law, make_run
 from pydantic import ValidationError
 
 from studyrun.errors import TraceError
+from studyrun.trace.ensemble import Ensemble
+from studyrun.trace.reader import open_run
 
 LAW = Law(0, 0.02)
 OUTLIERS = {"channel": "by_group", "arm": "exit", "select": {"group": "input_outlier"}}
@@ -40,7 +42,7 @@ def test_a_window_takes_a_part_of_the_stretch(decide, lone):
     middle = (LAW.fork_time() + end) / 2
     verdict = decide("sign", lone, sign="positive", window=[0.5, 1.0], **OUTLIERS)
     assert verdict.statistic == pytest.approx(mean_gap("input_outlier", middle, end), rel=1e-3)
-    assert "from 50% to 100% of the time after it" in verdict.sentence
+    assert "from 50% to 100% of the time after the fork" in verdict.sentence
 
 
 def test_at_fractions_the_weakest_decides(decide, lone):
@@ -85,3 +87,33 @@ def test_fractions_outside_the_stretch_are_refused():
 
     with pytest.raises(ValidationError, match="less than or equal to 1"):
         Registry().load("claims", "sign").model_validate({**OUTLIERS, "sign": "positive", "at": [1.5]})
+
+
+def test_until_the_edge_ends_where_the_arm_meets_its_threshold_and_since_it_begins_there(decide, lone):
+    met, end = lone.run["exit"].crossing().time, lone.run["exit"]["loss"].time[-1]
+    before = decide("sign", lone, sign="positive", until="edge", **OUTLIERS)
+    assert before.statistic == pytest.approx(mean_gap("input_outlier", LAW.fork_time(), met), rel=1e-3)
+    assert before.sentence.endswith("on average from the fork to where exit meets its threshold (one run)")
+    after = decide("sign", lone, sign="positive", since="edge", **OUTLIERS)
+    assert after.statistic == pytest.approx(mean_gap("input_outlier", met, end), rel=1e-3)
+    assert after.sentence.endswith("on average after exit met its own threshold (one run)")
+    with pytest.raises(ValidationError, match="no time passes"):
+        decide("sign", lone, sign="positive", since="edge", until="edge", **OUTLIERS)
+
+
+def test_an_arm_that_never_meets_its_threshold_is_not_said_to(decide, tmp_path):
+    """Until then it counts to its end, and says so; since then there is nothing to count."""
+    for seed, steps in ((0, LAW.fork_step() + 30), (1, 600)):
+        make_run(tmp_path / f"run{seed}", seed=seed, steps=steps)
+    runs = tuple(open_run(tmp_path / f"run{seed}") for seed in (0, 1))
+    short, both = Ensemble(runs[:1]), Ensemble(runs)
+    assert [one["exit"].crossing() is None for one in runs] == [True, False]
+    never = decide("sign", short, sign="positive", until="edge", **OUTLIERS)
+    end = runs[0]["exit"]["loss"].time[-1]
+    assert never.statistic == pytest.approx(mean_gap("input_outlier", LAW.fork_time(), end), rel=1e-2)
+    assert "to where exit meets its threshold, which it never did (one run)" in never.sentence
+    some = decide("sign", both, sign="positive", until="edge", **OUTLIERS)
+    assert "which it did in 1 of 2 runs: elsewhere to the end (medians of 2 runs)" in some.sentence
+    assert decide("sign", short, sign="positive", since="edge", **OUTLIERS).holds is None
+    after = decide("sign", both, sign="positive", since="edge", **OUTLIERS)
+    assert (after.runs, after.sentence.endswith("(one run; 1 without a number there)")) == (1, True)

@@ -49,11 +49,21 @@ def test_each_condition_has_a_column_of_its_own_numbers(conditions):
     assert "optimizer.lr=0.025: t*" in caption
 
 
-def test_rows_are_those_asked_for_and_influence_shares_a_scale(conditions):
-    canvas, _ = drawn(conditions, quantities=["influence", "delta_loss"])
-    left, right, *_ = canvas.figure.axes
-    assert left.get_yscale() == right.get_yscale() == "log"
-    assert left.get_ylim() == right.get_ylim()
+def test_rows_are_those_asked_for_each_on_one_scale_and_columns_along_one_time(conditions):
+    """Heights compare across conditions whose numbers differ, and moments line up from row to row."""
+    canvas, _ = drawn(conditions, quantities=["influence", "cos2", "delta_loss"])
+    rows = [canvas.figure.axes[place : place + 2] for place in (0, 2, 4)]
+    for scale, (left, right) in zip(("log", "linear", "symlog"), rows, strict=True):
+        assert left.get_yscale() == right.get_yscale() == scale
+        assert left.get_ylim() == right.get_ylim()
+        low, high = left.get_ylim()
+        for line in canvas.lines:
+            if line.axes in (left, right):
+                assert low <= np.nanmin(line.series.values) <= np.nanmax(line.series.values) <= high
+    assert rows[1][0].get_ylim()[0] == 0
+    for column in (0, 1):
+        assert len({row[column].get_xlim() for row in rows}) == 1
+    assert rows[0][0].get_xlim() != rows[0][1].get_xlim(), "the conditions last differently long"
 
 
 def test_of_a_lone_run_there_is_one_column(conditions):
