@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from studyrun.engine.events import Progress
 
@@ -92,7 +92,8 @@ class Bars:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self._console: Console = Console(stderr=True, highlight=False)
+        screen: Any = _Screen()
+        self._console: Console = Console(file=screen, highlight=False)
         note = TextColumn("{task.fields[note]}", markup=False)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), note)
         self._bars = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
@@ -145,11 +146,35 @@ class Member:
         self.inner.say(f"{self.name}: {text}", level)
 
 
+class _Screen:
+    """stderr, written to as long as anybody is there: a terminal that goes, or a reader, must not end a run.
+
+    Bars are drawn by a thread of their own besides, and that must not fail either.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
+    def write(self, text: str) -> int:
+        """Write, if anybody is there."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if anybody is there."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _write(text: str) -> None:
-    """Put a line on stderr; nobody being left to read it must not end a run."""
-    with suppress(OSError):
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+    """Put a line on stderr."""
+    screen = _Screen()
+    screen.write(f"{text}\n")
+    screen.flush()
 
 
 def _line(arm: str, step: int, fraction: float, note: str, left: float | None) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
 import sys
+import threading
+import time
 import timeit
 
 import pytest
@@ -98,6 +102,32 @@ def test_a_reader_that_has_gone_does_not_end_the_run(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(sys, "stderr", Gone())
     Lines().say("nobody hears this")
+
+
+@pytest.mark.parametrize("kind", [Lines, Bars])
+def test_a_terminal_that_is_lost_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Lines] | type[Bars]
+) -> None:
+    leader, follower = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda of: raised.append(of.exc_value))
+    with open(follower, "w", closefd=False) as screen:
+        monkeypatch.setattr(sys, "stderr", screen)
+        shown = kind()
+        with shown:
+            shown.update("baseline", 40, 0.5, "loss 0.25")
+            os.close(leader)
+            with pytest.raises(OSError, match="Input/output error"):
+                os.write(follower, b"nobody is there")
+            shown.say("nobody hears this")
+            shown.update("exit", 40, 0.5, "loss 0.25")
+            time.sleep(0.3 if kind is Bars else 0.0)  # rich draws ten times a second, in a thread of its own
+        with contextlib.suppress(OSError):
+            screen.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), follower)
+    os.close(follower)
+    assert raised == []
 
 
 @pytest.mark.parametrize(
