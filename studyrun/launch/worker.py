@@ -18,6 +18,7 @@ from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from studyrun.engine.events import Silent
 from studyrun.engine.signals import AT_ONCE, STOPPING, WARNING, StopRequest
+from studyrun.launch.failure import explained
 from studyrun.launch.member import MemberTask, finish_member
 from studyrun.launch.outcome import MemberOutcome
 
@@ -39,20 +40,38 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=True)
+        self._executor = self._pid = None
 
     def finish(self, task: MemberTask) -> MemberOutcome:
-        """Have the member run to its end."""
+        """Have the member run to its end. Whatever keeps it from that is a failed member, and no exception."""
         try:
-            if self._executor is None:
-                self._executor = ProcessPoolExecutor(max_workers=1, initializer=_begin, initargs=(os.getpid(),))
-                self._pid = self._executor.submit(os.getpid).result()
-            if self._stopped:
-                return MemberOutcome(task.name, "interrupted")
-            outcome: MemberOutcome = self._executor.submit(_finish, task).result()
+            return self._finished(task)
         except TerminatedWorkerError:
             self._executor = self._pid = None
             return MemberOutcome(task.name, *(("interrupted",) if self._stopped else ("failed", KILLED)))
+        except KeyboardInterrupt:  # in the other process, before it came to the member
+            return MemberOutcome(task.name, "interrupted")
+        except SystemExit as error:
+            return MemberOutcome(task.name, "failed", f"a component of it asked Python to exit with {error}")
+        except Exception as error:  # noqa: BLE001  for instance a process that cannot be started
+            self._give_up()
+            return MemberOutcome(task.name, "failed", explained(error))
+
+    def _finished(self, task: MemberTask) -> MemberOutcome:
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(max_workers=1, initializer=_begin, initargs=(os.getpid(),))
+            self._pid = self._executor.submit(os.getpid).result()
+        if self._stopped:
+            return MemberOutcome(task.name, "interrupted")
+        outcome: MemberOutcome = self._executor.submit(_finish, task).result()
         return outcome
+
+    def _give_up(self) -> None:
+        """Leave the process to itself, so that the next member is given another."""
+        executor, self._executor, self._pid = self._executor, None, None
+        with suppress(Exception):  # what was never whole cannot be ended in good order
+            if executor is not None:
+                executor.shutdown(wait=False, kill_workers=True)
 
     def stop(self) -> None:
         """Ask once: the member finishes its step. Ask again: it stops at once."""
