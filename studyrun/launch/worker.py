@@ -14,6 +14,7 @@ from threading import Thread
 from time import sleep
 from typing import Self
 
+from loky.backend.resource_tracker import ensure_running
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from studyrun.engine.events import Silent
@@ -59,6 +60,7 @@ class Worker:
 
     def _finished(self, task: MemberTask) -> MemberOutcome:
         if self._executor is None:
+            _start_tracker()
             self._executor = ProcessPoolExecutor(max_workers=1, initializer=_begin, initargs=(os.getpid(),))
             self._pid = self._executor.submit(os.getpid).result()
         if self._stopped:
@@ -88,6 +90,18 @@ class Worker:
         if self._pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)
+
+
+def _start_tracker() -> None:
+    """Start loky's resource tracker, which outlives what a scheduler sends to every process: it inherits the mask.
+
+    By itself it is deaf to Ctrl-C and SIGTERM alone, and complains at length when it is started anew.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (WARNING, AT_ONCE))
+    try:
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --- in the worker's process ----------------------------------------------------------------------------------------

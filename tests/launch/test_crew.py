@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +50,16 @@ def test_a_process_that_cannot_be_started_is_a_failed_member(tmp_path: Path) -> 
     with Worker() as worker, few_files(3):
         outcome = worker.finish(MemberTask(tmp_path, "seed=0", 1, ()))
     assert outcome == MemberOutcome("seed=0", "failed", "Too many open files")
+
+
+def test_the_tracker_outlives_what_a_scheduler_sends_to_every_process() -> None:
+    """In a process of its own, since the tracker is one for each process and stays."""
+    code = "import os, signal, time; from loky.backend.resource_tracker import _resource_tracker as tracker; "
+    code += "from studyrun.launch.worker import _start_tracker; _start_tracker(); "
+    code += "print(signal.pthread_sigmask(signal.SIG_BLOCK, ())); pid = tracker._pid; "
+    code += "os.kill(pid, signal.SIGUSR1); time.sleep(0.5); print(os.waitpid(pid, os.WNOHANG))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("set()\n(0, 0)\n", "")
 
 
 class Stub(Worker):
