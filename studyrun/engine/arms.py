@@ -12,7 +12,8 @@ from typing import Any
 from studyrun.component import Firing
 from studyrun.engine.arm import Arm, Ending
 from studyrun.engine.arm_record import arm_attributes, probe_attributes, write_costs
-from studyrun.engine.checkpoint_folder import AGAIN, CheckpointFolder
+from studyrun.engine.checkpoint_folder import CheckpointFolder
+from studyrun.engine.continuing import Continuity
 from studyrun.engine.events import Journal, Progress
 from studyrun.engine.ledger import Ledger
 from studyrun.engine.prepare import Prepared, study_of
@@ -21,7 +22,7 @@ from studyrun.engine.recorder import Recorder
 from studyrun.engine.signals import StopRequest
 from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
-from studyrun.errors import RunFolderError, StudyrunError
+from studyrun.errors import StudyrunError
 from studyrun.study.schema import TRUNK, Branch, Study
 from studyrun.trace.manifest import write_manifest
 from studyrun.trace.writer import TraceWriter
@@ -59,7 +60,7 @@ class RunInProgress:
 
     def run(self, writer: TraceWriter, resumed: dict[str, Any] | None = None) -> RunResult:
         """Run what is left, arm by arm."""
-        self.writer = writer
+        self.writer, self.continuity = writer, Continuity(self.study, self.folder, writer)
         if resumed is not None:
             self._take_up(resumed)
         while True:
@@ -73,24 +74,10 @@ class RunInProgress:
 
     def _take_up(self, checkpoint: dict[str, Any]) -> None:
         """Stand where the checkpoint stood. Raises `RunFolderError` if it is not one of this study and this trace."""
+        self.continuity.check_checkpoint(checkpoint)
         self.queue, self.done, self.current = list(checkpoint["queue"]), dict(checkpoint["done"]), checkpoint["arm"]
-        for name in (self.current, *self.queue, *self.done):
-            if name != TRUNK and name not in {branch.name for branch in self.study.branches}:
-                raise RunFolderError(
-                    f"{self.folder} cannot be resumed: its checkpoint names the arm {name!r}, which study.yaml has not"
-                )
-        for name, state in self.done.items():
-            if self.writer.attribute(name, "state") != state:
-                raise self._older(f"arm {name!r} had come to its end, {state}")
-        if checkpoint["state"] and checkpoint["state"]["step"] > 0 and self.current not in self.writer.arms:
-            raise self._older(f"arm {self.current!r} had come to step {checkpoint['state']['step']}")
         for text in self.writer.adopt(self.channels):
             self.journal.warn(text)
-
-    def _older(self, what: str) -> RunFolderError:
-        return RunFolderError(
-            f"{self.writer.path} is older than the checkpoint, by which {what}. {AGAIN.format(self.folder)}"
-        )
 
     def _run_arm(self, name: str, resumed: dict[str, Any] | None) -> Ending:
         study = study_of(self.study, name)
@@ -133,7 +120,7 @@ class RunInProgress:
             arm.load(ArmState.from_dict(resumed["state"]))
         elif branch is None:
             seed_everything_global(self.study.seed)
-        elif not arm.load(ArmState.from_dict(self.checkpoints.fork(branch.name)["state"])):
+        elif not arm.load(ArmState.from_dict(self._forked(branch)["state"])):
             self.journal.warn(
                 f"arm {arm.name!r} starts with a fresh optimizer state: its optimizer is of another class"
             )
@@ -142,7 +129,7 @@ class RunInProgress:
 
     def _fork(self, branch: Branch, firing: Firing, state: ArmState) -> None:
         content = {"state": state.to_dict(), "value": firing.value, "threshold": firing.threshold}
-        self.checkpoints.save_fork(branch.name, {**content, "reason": firing.reason})
+        self.checkpoints.save_fork(branch.name, {**content, "reason": firing.reason, "study": self.continuity.mark})
         if branch.name not in self.queue:
             self.queue.append(branch.name)
         when = f"step {state.step}, effective time {state.time:.6g}"
@@ -153,6 +140,11 @@ class RunInProgress:
             parent=branch.parent,
             step=state.step,
         )
+
+    def _forked(self, branch: Branch) -> dict[str, Any]:
+        content = self.checkpoints.fork(branch.name)
+        self.continuity.check_own(content, f"the fork of {branch.name!r}")
+        return content
 
     def _not_started(self, arm: Arm) -> None:
         """Put on record every branch that this arm's end leaves without a start, and those that hang on them."""
@@ -179,7 +171,7 @@ class RunInProgress:
     def _open_in_trace(self, name: str, study: Study, branch: Branch | None, step: int) -> None:
         """Add the arm, or, when resuming, drop its rows from `step` on: they are measured again, bit for bit."""
         if name in self.writer.arms:
-            self._check_rows(name, study, step)
+            self.continuity.check_rows(name, study, step)
             self.writer.truncate(name, step)
         else:
             self.writer.add_arm(name, arm_attributes(study, branch, self.checkpoints.fork))
@@ -187,17 +179,6 @@ class RunInProgress:
                 self.writer.add_probe(name, entry.label, self.channels[entry.label], probe_attributes(entry))
         self.writer.set_arm(name, state="running", end_reason="")
         self.journal.event("arm", f"{name} starts at step {step}", arm=name, step=step)
-
-    def _check_rows(self, name: str, study: Study, step: int) -> None:
-        """Raise `RunFolderError` unless the trace reaches to where the arm goes on, so that no row goes missing."""
-        first = int(self.writer.attribute(name, "fork_step") or 0)
-        for entry in study.probes:
-            due = next((one for one in range(step - 1, first - 1, -1) if entry.schedule.due(one)), None)
-            last = self.writer.last_step(name, entry.label, step)
-            if due is not None and (last is None or last < due):
-                raise self._older(
-                    f"arm {name!r} had come to step {step}, and probe {entry.label!r} has no row of step {due}"
-                )
 
     def _close_in_trace(self, arm: Arm, ending: Ending) -> None:
         name = arm.name
@@ -240,11 +221,14 @@ class RunInProgress:
         content = {"arm": self.current, "queue": self.queue, "state": state().to_dict(), "costs": self.ledger.to_dict()}
         self._save(content)
         if kept:
-            self.checkpoints.keep(self.current, step, {**content, "done": self.done})
+            self.checkpoints.keep(self.current, step, self._whole(content))
 
     def _save(self, content: dict[str, Any]) -> None:
-        self.checkpoints.save({**content, "done": self.done})
+        self.checkpoints.save(self._whole(content))
         self._last_saved = monotonic()
+
+    def _whole(self, content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "done": self.done, "study": self.continuity.mark}
 
     def _flush(self) -> None:
         with self.stop.held():

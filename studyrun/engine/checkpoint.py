@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ def set_aside(path: Path, kept: Path) -> None:
         with suppress(OSError):
             link.unlink(missing_ok=True)
         raise RunFolderError(f"cannot write {kept}: {error.strerror or error}") from error
+
+
+def put_aside(path: Path) -> None:
+    """Give a damaged file another name, and keep it. Raises `RunFolderError`."""
+    names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in count())
+    try:
+        path.rename(next(name for name in names if not name.exists()))
+        sync_folder(path.parent)
+    except OSError as error:
+        raise RunFolderError(f"cannot rename {path}: {error.strerror or error}") from error
 
 
 def make_folder(folder: Path) -> None:

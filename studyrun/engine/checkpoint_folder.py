@@ -55,9 +55,15 @@ def has_checkpoint(run: Path) -> bool:
 
 
 def newest(run: Path) -> tuple[dict[str, Any], str]:
-    """The newest checkpoint that is whole, and what to say if it is not the latest. Raises `RunFolderError`."""
+    """The newest checkpoint that is whole, and what to say if it is not the latest. Raises `RunFolderError`.
+
+    A latest one that is damaged is put aside, so that it does not take the place of the one that is whole.
+    """
     folder = run / "checkpoints"
     try:
-        return checkpoints.load_either(folder / LATEST, folder / PREVIOUS)
+        content, warning = checkpoints.load_either(folder / LATEST, folder / PREVIOUS)
     except RunFolderError as error:
         raise RunFolderError(f"{run} cannot be resumed: {error}. {AGAIN.format(run)}") from error
+    if warning and (folder / LATEST).exists():
+        checkpoints.put_aside(folder / LATEST)
+    return content, warning

@@ -78,7 +78,7 @@ class Journal:
 
 def _seconds_before(folder: Path) -> float:
     """How long earlier processes have run, as status.json says where it can be read."""
-    with suppress(RunFolderError, TypeError, ValueError):
+    with suppress(RunFolderError, TypeError, ValueError, OverflowError):
         seconds = float(read_json(folder / "status.json").get("seconds", 0.0))
         return seconds if 0 <= seconds < float("inf") else 0.0
     return 0.0

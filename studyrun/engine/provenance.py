@@ -49,7 +49,8 @@ def provenance(problem: Problem, command: Sequence[str]) -> dict[str, Any]:
 
 def differences(problem: Problem, facts: Mapping[str, Any]) -> list[str]:
     """What is not as it was when the run began, of what its bits depend on, in words."""
-    packages = facts.get("packages") or {}
+    recorded = facts.get("packages")
+    packages = recorded if isinstance(recorded, Mapping) else {}
     pairs: list[tuple[str, str | None, str | None]] = [
         ("studyrun", facts.get("studyrun"), __version__),
         ("the device", facts.get("device"), _device(problem.device)),

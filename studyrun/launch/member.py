@@ -55,10 +55,11 @@ def finish_member(task: MemberTask, progress: Progress, stop: StopRequest) -> Me
 
 def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResult:
     if (task.folder / "study.yaml").is_file():
-        return resume_one(task.folder, progress, stop)
+        return resume_one(task.folder, progress, stop, task.threads)
     file = (task.sweep / "study.yaml").resolve()
     study, members = _sweep(file, task.source, file.stat().st_mtime_ns)
-    own = replace(study_from_member(study, members[task.name]), profiles=task.profiles, settings=task.settings)
+    own = study_from_member(study, members[task.name], _registry(file, task.source))
+    own = replace(own, profiles=task.profiles, settings=task.settings)
     use_threads(task.threads)
     prepared = prepare(replace(own, source=task.source or own.source), data_folder())
     folder = task.folder if task.folder.is_dir() else make_run_folder(task.folder)
@@ -68,10 +69,16 @@ def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResul
 
 @lru_cache(maxsize=1)
 def _sweep(path: Path, source: Path | None, changed: int) -> tuple[Study, dict[str, Member]]:
-    """The whole sweep, read once for all the members that this process takes, and again when the file has changed.
-
-    What it is made of comes from the project of `source` or, when the sweep is resumed, from that around its folder.
-    """
-    study = load_study(path, registry=Registry.for_study(source) if source else Registry.for_run(path.parent))
+    """The whole sweep, read once for all the members that this process takes, and again when the file has changed."""
+    study = load_study(path, registry=_registry(path, source))
     study = replace(study, source=source or path)
     return study, {member.name: member for member in study.members}
+
+
+def _registry(path: Path, source: Path | None) -> Registry:
+    """What a sweep is made of, which must not change from member to member: its folder keeps what it began with.
+
+    It comes from the project of `source` or, when the sweep is resumed, from that around its folder.
+    """
+    near = Registry.for_study(source) if source else Registry.for_run(path.parent)
+    return Registry(near.project, path.parent / "plugins")

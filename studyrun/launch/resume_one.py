@@ -21,14 +21,17 @@ from studyrun.launch.threads import use_threads
 from studyrun.registry import Registry
 from studyrun.study import load_study
 from studyrun.trace.atomic import clear_drafts
-from studyrun.trace.folder import TRACE, read_json
+from studyrun.trace.folder import TRACE, parse_study, read_json, read_study
 from studyrun.trace.reader import Run, open_run
 
+MOST_THREADS = 4096
 
-def resume_one(folder: Path, progress: Progress, stop: StopRequest) -> RunResult:
+
+def resume_one(folder: Path, progress: Progress, stop: StopRequest, threads: int | None = None) -> RunResult:
     """Go on from the last checkpoint, or from the beginning where there is none yet; a finished run is left alone.
 
-    With the same data, threads and versions it ends bit for bit as if it had never stopped. Raises `RunFolderError` if
+    With the same data, threads and versions it ends bit for bit as if it had never stopped. `threads` is how many it
+    computes with where its own record does not say. Raises `RunFolderError` if
     the folder cannot be resumed, `RunFailedError` if the run fails.
     """
     if state_of(folder) in DONE:
@@ -38,32 +41,64 @@ def resume_one(folder: Path, progress: Progress, stop: StopRequest) -> RunResult
     with holding(folder, progress):
         if state_of(folder) in DONE:  # by the process that held it until now
             return as_it_stands(folder)
-        return _carried_on(folder, progress, stop)
+        return _carried_on(folder, progress, stop, threads)
 
 
-def _carried_on(folder: Path, progress: Progress, stop: StopRequest) -> RunResult:
+def _carried_on(folder: Path, progress: Progress, stop: StopRequest, threads: int | None) -> RunResult:
     for place in (folder, folder / "checkpoints"):
         clear_drafts(place)
     facts, warnings = _facts(folder)
-    if isinstance(threads := facts.get("threads"), int):
+    recorded = facts.get("threads")
+    if type(recorded) is int and 0 < recorded <= MOST_THREADS:
+        threads = recorded
+    if threads is not None:
         use_threads(threads)
     prepared = prepare(load_study(folder / "study.yaml", registry=Registry.for_run(folder)), data_folder())
     _check_data(folder, prepared, facts)
     if has_checkpoint(folder):
+        _check_study(folder)
         warnings += differences(prepared.problem, facts)
         with failures_of(folder):
             return resume(prepared, folder, progress, stop, warnings)
     _clear_trace(folder)
     progress.say(f"{folder} has no checkpoint yet: it starts from the beginning")
-    return run_prepared(prepared, folder, facts.get("command", ()), progress, stop)
+    command = facts.get("command")
+    return run_prepared(prepared, folder, command if isinstance(command, list) else (), progress, stop)
 
 
 def _facts(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """What provenance.json says of the process that began the run, and what is to be said where it cannot be read."""
+    path = folder / "provenance.json"
     try:
-        return read_json(folder / "provenance.json"), []
+        facts, lacking = read_json(path), f"{path} is missing"
     except RunFolderError as error:
-        return {}, [f"{error}; nothing tells whether data, versions and threads are those that the run began with"]
+        facts, lacking = {}, str(error)
+    unknown = "nothing tells whether data, versions and threads are those that the run began with"
+    return facts, [] if facts else [f"{lacking}; {unknown}"]
+
+
+def _check_study(folder: Path) -> None:
+    """Raise `RunFolderError` if study.yaml is not what the run began with, which the trace holds as well.
+
+    What is drawn and claimed may have changed, which the trace does not depend on.
+    """
+    text = read_study(folder) or ""
+    try:
+        run = open_run(folder)
+    except StudyrunError:
+        return  # of a trace that cannot be read, resuming says what is wrong
+    recorded = str(run.attributes.get("study", text)) if isinstance(run, Run) else text
+    now, then = (
+        {key: value for key, value in parse_study(folder, one).items() if key not in ("figures", "claims")}
+        for one in (text, recorded)
+    )
+    if text != recorded and now != then:
+        changed = ", ".join(sorted(key for key in now | then if now.get(key) != then.get(key)))
+        raise RunFolderError(
+            f"{folder} cannot be resumed: study.yaml has another {changed} than the run began with, which the "
+            "attribute `study` of trace.h5 holds: put that back to go on as before; "
+            f"`studyrun run {folder / 'study.yaml'}` carries out what it says now, in a new folder"
+        )
 
 
 def _check_data(folder: Path, prepared: Prepared, facts: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from studyrun.engine.events import Progress, Silent
 from studyrun.engine.run import RunResult
@@ -15,7 +15,7 @@ from studyrun.launch.one import as_it_stands, heard, run_one
 from studyrun.launch.outcome import MemberOutcome, Outcome
 from studyrun.launch.resume_one import resume_one
 from studyrun.launch.state import DONE, read_status, state_of
-from studyrun.launch.sweep import finish_sweep, run_sweep
+from studyrun.launch.sweep import finish_sweep, restore, run_sweep
 from studyrun.launch.threads import threads_each
 from studyrun.study import Study
 from studyrun.trace.contained import check_contained
@@ -58,6 +58,8 @@ def resume(
     """
     progress, stop = progress or Silent(), stop or StopRequest()
     check_contained(folder)
+    with suppress(RunFolderError):  # of a study that cannot be read, resuming says what is wrong
+        restore(folder, progress)
     if (folder / SWEEP).is_file():
         return _resume_sweep(folder, workers, fail_fast, progress, stop)
     if not (folder / "status.json").is_file() and not (folder / "study.yaml").is_file():
@@ -70,18 +72,27 @@ def resume(
 
 
 def _resume_sweep(folder: Path, workers: int | None, fail_fast: bool, progress: Progress, stop: StopRequest) -> Outcome:
-    status: dict[str, Any] = read_status(folder)
+    status = read_status(folder)
     _, entries = read_sweep(folder)
     states = [MemberOutcome(one.name, state_of(folder / one.name)) for one in entries]
     if all(one.state in DONE for one in states) and state_of(folder) in DONE:
         return Outcome(folder, state_of(folder), members=tuple(states), already=True)
-    at_once = workers or int(status.get("workers", 1))
+    at_once: int = workers or status.get("workers", 1)
     _check_workers(at_once)
-    threads = int(status["threads"]) if workers is None and "threads" in status else threads_each(at_once)
-    command = tuple(read_json(folder / entries[0].name / "provenance.json").get("command", ()))
+    threads = status["threads"] if workers is None and "threads" in status else threads_each(at_once)
+    command = _command(folder / entries[0].name)
     tasks = [MemberTask(folder, one.name, threads, command) for one in entries]
     with heard(stop, progress):
         return finish_sweep(folder, tasks, progress, stop, workers=at_once, fail_fast=fail_fast)
+
+
+def _command(member: Path) -> tuple[str, ...]:
+    """The command that began a sweep, as a member of it has noted; empty where that cannot be believed."""
+    with suppress(RunFolderError):
+        command = read_json(member / "provenance.json").get("command")
+        if isinstance(command, list) and all(isinstance(word, str) for word in command):
+            return tuple(command)
+    return ()
 
 
 def _check_workers(workers: int) -> None:

@@ -21,9 +21,10 @@ from studyrun.launch.progress import Member
 from studyrun.launch.sources import copy_sources
 from studyrun.launch.state import NOT_STARTED, state_of
 from studyrun.launch.threads import threads_each
-from studyrun.study import Study, study_from_member
+from studyrun.registry import Registry
+from studyrun.study import Study, load_study, study_from_member
 from studyrun.trace.atomic import write_atomically
-from studyrun.trace.folder import SWEEP, SWEEP_FORMAT
+from studyrun.trace.folder import SWEEP, SWEEP_FORMAT, parse_study, read_study
 
 
 def run_sweep(
@@ -54,9 +55,24 @@ def run_sweep(
 
 
 def _lay_out(study: Study, folder: Path) -> None:
-    """Write what the sweep is before its first member: killed at any moment, it can be resumed."""
+    """Write what the sweep is before its first member: killed at any moment after, it can be resumed."""
     copy_sources(study, folder)
+    _list_members(study, folder)
     write_atomically(folder / "study.yaml", study.to_yaml())
+
+
+def restore(folder: Path, progress: Progress) -> None:
+    """Where a sweep's study lies without the list of its members, write the list anew. Raises `RunFolderError`."""
+    text = read_study(folder)
+    if (folder / SWEEP).exists() or text is None or not parse_study(folder, text).get("sweep"):
+        return
+    study = load_study(folder / "study.yaml", registry=Registry.for_run(folder))
+    if study.members:
+        _list_members(study, folder)
+        progress.say(f"{folder / SWEEP} was missing; it is written anew from study.yaml", "warning")
+
+
+def _list_members(study: Study, folder: Path) -> None:
     members = [{"name": one.name, "overrides": dict(one.overrides)} for one in study.members]
     content = {"format": SWEEP_FORMAT, "title": study.title, "members": members}
     write_atomically(folder / SWEEP, json.dumps(content, indent=2) + "\n")

@@ -56,8 +56,11 @@ def profile_names(path: Path) -> tuple[str, ...]:
     return tuple(layers.profiles) if layers else ()
 
 
-def study_from_member(study: Study, member: Member) -> Study:
-    """The study of one point of a sweep: no sweep of its own, and with what the member sets written out."""
+def study_from_member(study: Study, member: Member, registry: Registry | None = None) -> Study:
+    """The study of one point of a sweep: no sweep of its own, and with what the member sets written out.
+
+    Its components come from `registry` or, without one, from the project of the study's file.
+    """
     source = study.source or Path("study.yaml")
     faults = Faults()
     origin = Origin(str(source))
@@ -67,7 +70,7 @@ def study_from_member(study: Study, member: Member) -> Study:
         where = split(dotted)
         assert where is not None
         tree = put(tree, Setting(where, planted(value, origin), origin), faults)
-    made = _study(tree, Workshop(Registry.for_study(source), faults), source)
+    made = _study(tree, Workshop(registry or Registry.for_study(source), faults), source)
     return replace(made, profiles=study.profiles, settings=study.settings)
 
 

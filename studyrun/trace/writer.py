@@ -116,6 +116,11 @@ class TraceWriter:
         return {name: tuple(arm.probes) for name, arm in self._arms.items()}
 
     @property
+    def study(self) -> str:
+        """The resolved study that the trace was begun with."""
+        return str(self._file.attrs.get("study", ""))
+
+    @property
     def buffered_bytes(self) -> int:
         """How much memory the next flush sets free."""
         return self._buffered + self._pages.waiting

@@ -13,9 +13,9 @@ import torch
 from conftest import assert_same_channels
 from oracles.processes import Heard
 
-from studyrun import open_run
+from studyrun import check_run, open_run
 from studyrun.engine.events import Silent
-from studyrun.errors import RunFolderError
+from studyrun.errors import RunFolderError, StudyrunError
 from studyrun.launch.lock import holding
 from studyrun.launch.start import launch, resume
 from studyrun.study import load_study
@@ -53,6 +53,7 @@ def test_stopped_at_once_or_by_the_system_it_can_be_resumed(write, times: int, n
     whole = launch(study).folder
     stopped = launch(study, progress=StopAt("baseline", 4, times, number))
     assert stopped.state == "interrupted"
+    assert check_run(stopped.folder).faults == ()
     assert resume(stopped.folder).state == "complete"
     assert_same_channels(open_run(whole)["baseline"], open_run(stopped.folder)["baseline"])
 
@@ -145,6 +146,62 @@ def test_it_goes_on_with_as_many_threads_as_it_began_with(write, monkeypatch: py
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     resume(folder)
     assert asked == [7]
+
+
+def test_another_study_than_it_began_with_is_refused_and_another_drawing_of_it_taken(write) -> None:
+    """Half a run at one learning rate and half at another is nobody's trace."""
+    whole = launch(load_study(write())).folder
+    folder = launch(load_study(write()), progress=StopAt("baseline", 3)).folder
+    study = folder / "study.yaml"
+    text = study.read_text()
+    study.write_text(text.replace("lr: 0.05", "lr: 0.06"))
+    with pytest.raises(RunFolderError, match=r"study.yaml has another optimizer than the run began with"):
+        resume(folder)
+    assert len(open_run(folder)["baseline"]["loss"].step) == 4
+    study.write_text(f"# a remark\n{text}figures: [loss]\n" if "figures" not in text else f"# a remark\n{text}")
+    assert resume(folder).state == "complete"
+    assert_same_channels(open_run(whole)["baseline"], open_run(folder)["baseline"])
+
+
+def test_the_checkpoint_or_fork_of_another_study_is_refused(write) -> None:
+    study, other = load_study(write(BRANCH)), load_study(write(BRANCH), overrides=["optimizer.lr=0.06"])
+    strange = launch(other, progress=StopAt("exit", 4)).folder
+    for name in ("latest.pt", "fork-exit.pt"):
+        folder = launch(study, progress=StopAt("baseline", 5)).folder
+        checkpoints = folder / "checkpoints"
+        shutil.copy(strange / "checkpoints" / name, checkpoints / name)
+        what = "its checkpoint" if name == "latest.pt" else "the fork of 'exit'"
+        with pytest.raises(StudyrunError, match=rf"cannot be resumed: {what} was written by a run of another study"):
+            resume(folder)
+
+
+def test_killed_after_it_went_on_from_the_checkpoint_before_it_still_goes_on(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The damaged one must not take the place of the one that is whole, and is kept."""
+    study = load_study(write("checkpoints: {every: 1}\n"))
+    whole = launch(study).folder
+    folder = launch(study, progress=StopAt("baseline", 4)).folder
+    latest = folder / "checkpoints" / "latest.pt"
+    damaged = latest.read_bytes()[:-1]
+    latest.write_bytes(damaged)
+    with monkeypatch.context() as dying:
+        dying.setattr("studyrun.engine.checkpoint.seal", lambda *_: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            resume(folder)
+    assert latest.with_name("latest.pt.damaged").read_bytes() == damaged
+    assert resume(folder).state == "complete"
+    assert_same_channels(open_run(whole)["baseline"], open_run(folder)["baseline"])
+
+
+@pytest.mark.parametrize(
+    "facts", [{"threads": -1, "packages": 3}, {"threads": True, "command": 3}, {"threads": 10**30}]
+)
+def test_a_record_that_says_what_cannot_be_is_no_hindrance(write, facts: dict[str, object]) -> None:
+    folder = launch(load_study(write()), progress=StopAt("baseline", 3)).folder
+    path = folder / "provenance.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    assert resume(folder).state == "complete"
 
 
 def test_a_folder_that_another_process_fills_is_refused(write, monkeypatch: pytest.MonkeyPatch) -> None:

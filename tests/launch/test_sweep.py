@@ -8,9 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import assert_same_channels
 
-from studyrun import open_run
+from studyrun import check_run, open_run
 from studyrun.engine.events import Silent
 from studyrun.errors import DataUnavailableError, RunFolderError, UsageError
 from studyrun.launch.start import launch, resume
@@ -174,3 +175,60 @@ def test_without_workers_nothing_is_done(write, workers: int) -> None:
     with pytest.raises(UsageError, match=rf"--workers {workers}: at least one process must work"):
         launch(load_study(write(SWEEP)), workers=workers)
     assert not Path("outputs").exists()
+
+
+def test_a_sweep_that_lost_its_list_of_members_is_still_a_sweep(write) -> None:
+    """Lost, or never written: the process was killed between the two. A base study alone is nobody's wish."""
+    whole = launch(load_study(write(SWEEP))).folder
+    folder = launch(load_study(write(SWEEP)), progress=At("lr=0.07/baseline", 1)).folder
+    (folder / "sweep.json").unlink()
+    assert "sweep.json" in [fault.where for fault in check_run(folder).faults]
+    outcome = resume(folder)
+    assert (outcome.state, states(outcome)) == ("complete", dict.fromkeys(NAMES, "complete"))
+    assert (folder / "sweep.json").read_bytes() == (whole / "sweep.json").read_bytes()
+    assert check_run(folder).trusted
+
+
+def test_killed_while_it_is_laid_out_it_is_no_run_yet(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its list comes first, so that there is no instant at which the folder would pass for a single run's."""
+    from studyrun.launch import sweep
+
+    wrote = sweep.write_atomically
+
+    def dies(path, text):
+        if path.name == "study.yaml":
+            raise SystemExit
+        wrote(path, text)
+
+    monkeypatch.setattr(sweep, "write_atomically", dies)
+    with pytest.raises(SystemExit):
+        launch(load_study(write(SWEEP)))
+    assert [path.name for path in Path("outputs/run1").iterdir()] == ["sweep.json"]
+
+
+def test_a_component_that_changes_while_the_sweep_runs_fails_the_members_after(fragile: Path, tmp_path: Path) -> None:
+    """Else the members of one sweep would be of two kinds."""
+
+    class Edit(At):
+        def act(self) -> None:
+            source = tmp_path / "plugins" / "probes" / "fragile.py"
+            source.write_text(FRAGILE.replace("float(snapshot.step)", "-1.0"))
+
+    outcome = launch(load_study(fragile), progress=Edit("lr=0.05/baseline", 3))
+    assert states(outcome) == {"lr=0.05": "complete", "lr=0.07": "failed", "lr=0.01": "failed"}
+    assert "fragile.py is not what the run was made with" in outcome.members[1].error
+
+
+def test_a_member_without_a_record_goes_on_with_the_threads_of_the_sweep(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = launch(load_study(write(SWEEP)), progress=At("lr=0.07/baseline", 1)).folder
+    (folder / "lr=0.07" / "provenance.json").unlink()
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "threads": 5}))
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert resume(folder).state == "complete"
+    assert asked == [5, 5]
+    events = (folder / "lr=0.07" / "events.jsonl").read_text()
+    assert "provenance.json is missing; nothing tells whether data, versions and threads are those" in events

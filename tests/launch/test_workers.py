@@ -77,7 +77,7 @@ def test_two_workers_give_the_bits_of_one_and_a_killed_one_is_a_failed_member(wr
 
 
 def test_one_request_stops_them_all_with_checkpoints(write) -> None:
-    study = load_study(write(SEEDS), overrides=["stop.steps=100000", "checkpoints.seconds=1000"])
+    study = load_study(write(SEEDS), overrides=["stop.steps=4000", "checkpoints.seconds=1000"])
 
     def press() -> None:
         """Ctrl-C once both are on their way."""
@@ -97,10 +97,7 @@ def test_one_request_stops_them_all_with_checkpoints(write) -> None:
     assert [member.state for member in outcome.members] == ["interrupted", "interrupted", "not started"]
     for name in NAMES[:2]:
         member = outcome.folder / name
-        rows = len(open_run(member)["baseline"]["loss"].step)
-        assert rows > 1
-        # the study that is left is short, so that the test is
-        (member / "study.yaml").write_text((member / "study.yaml").read_text().replace("100000", str(rows + 20)))
+        assert len(open_run(member)["baseline"]["loss"].step) > 1
         assert resume(member).state == "complete"
         whole = launch(load_study(member / "study.yaml")).folder
         assert_same_channels(open_run(whole)["baseline"], open_run(member)["baseline"])

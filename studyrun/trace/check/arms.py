@@ -161,10 +161,12 @@ def _check_probes(arm: ArmRows, arms: Mapping[str, ArmRows], rules: Rules, findi
 def _off_schedule(arm: ArmRows, steps: np.ndarray, due: Due) -> str:
     """How the recorded steps differ from those that were due, nothing where they do not.
 
-    An arm that is complete has measured at its last step, one that diverged or was interrupted has not.
+    An arm that is complete has measured at its last step, one that diverged or was interrupted has not; one that was
+    interrupted at once may have come further than was noted.
     """
     last = int(steps[-1]) if len(steps) else arm.fork_step - 1
     end = last if arm.state not in (*ENDED, "interrupted") else arm.steps - (arm.state != "complete")
+    end = max(end, last) if arm.state == "interrupted" else end
     got, expected = set(steps.tolist()), {step for step in range(arm.fork_step, max(end, last) + 1) if due(step)}
     if missing := expected - got:
         return f"step {min(missing)} was due and is missing ({len(missing):,} in all)"

@@ -39,6 +39,9 @@ def _check_run(folder: Path, schedules: Schedules) -> RunCheck:
     files.check_events(folder, status, findings)
     trace = _Trace(folder, findings, begun=state in DONE or any((folder / "checkpoints").glob("*.pt")))
     document = files.check_study(folder, trace.attributes.get("study"), findings)
+    if document.get("sweep"):
+        what = "is missing, and study.yaml is that of a sweep"
+        findings.fault(folders.SWEEP, what, f"studyrun resume {folder} writes it anew")
     if trace.arms and document:
         _check_against_study(trace, document, state, provenance, schedules, findings)
     _check_status(status, state, trace.arms, findings)
@@ -118,8 +121,7 @@ def _check_against_study(
     except RunFolderError as error:
         findings.fault("study.yaml", str(error))
         return
-    plugins = provenance.get("plugins") or {}
-    own_optimizer = any(str(name).startswith("optimizers/") for name in plugins)
+    own_optimizer = any(name.startswith("optimizers/") for name in files.plugins_of(provenance))
     exact = str(provenance.get("device", "")).startswith("cpu")
     rules = Rules(document, dues, ended=state in DONE, exact=exact, constant_rate=not own_optimizer)
     check_arms(trace.arms, rules, findings)
