@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -32,11 +33,11 @@ def list_runs(folder: Path | None, as_json: bool) -> None:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """run2 before run10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", path.name)]
 
 
 def _is_run(path: Path) -> bool:
-    return path.is_dir() and any((path / name).is_file() for name in ("status.json", "study.yaml", SWEEP))
+    return any(os.path.isfile(path / name) for name in ("status.json", "study.yaml", SWEEP))  # not one that is closed
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -21,13 +21,13 @@ class Follower:
     def poll(self, progress: Progress) -> None:
         """Pass on the messages written since the last call, and how far the run is."""
         for line in self._new_lines():
-            with suppress(ValueError, AttributeError):
+            with suppress(ValueError, AttributeError, RecursionError):
                 event = json.loads(line)
                 if event.get("message"):
-                    progress.say(event["message"], event.get("level", "info"))
+                    progress.say(str(event["message"]), str(event.get("level", "info")))
         status = read_status(self._folder)
         if status.get("state") == "running" and "arm" in status:
-            progress.update(status["arm"], int(status["step"]), float(status["fraction"]), "")
+            progress.update(status["arm"], status.get("step", 0), float(status.get("fraction", 0.0)), "")
 
     def _new_lines(self) -> list[bytes]:
         """Whole lines only: the last one may still be in the writing."""

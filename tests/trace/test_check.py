@@ -331,6 +331,22 @@ def test_the_sources_of_plugins_must_be_those_that_ran(folder):
     assert any("plugins/probes/own.py: is not the source that ran" in fault for fault in faults(folder))
 
 
+@pytest.mark.parametrize("plugins", [3, ["probes/own"], "probes/own", None])
+def test_plugins_that_are_no_mapping_are_a_fault(folder, plugins):
+    facts = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps(facts | {"plugins": plugins}))
+    seal_again(folder)
+    assert [fault.split("; ")[0] for fault in faults(folder)] == [
+        f"provenance.json: has plugins of type {type(plugins).__name__}"
+    ]
+
+
+def test_a_pipe_in_place_of_the_events_is_a_fault(folder):
+    (folder / "events.jsonl").unlink()
+    os.mkfifo(folder / "events.jsonl")
+    assert "events.jsonl: is a pipe, a device or a folder" in " ".join(faults(folder))
+
+
 # --- runs that have not ended ----------------------------------------------------------------------------------------
 
 

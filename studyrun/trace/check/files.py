@@ -66,6 +66,9 @@ def check_journal(folder: Path, ended: bool, findings: Findings) -> None:
 def check_events(folder: Path, status: Mapping[str, Any], findings: Findings) -> None:
     """Every line of events.jsonl reads, but for what a process did not come to write to its end."""
     path = folder / "events.jsonl"
+    if path.exists() and not path.is_file():
+        findings.fault(path.name, "is a pipe, a device or a folder")
+        return
     try:
         if path.stat().st_size > _EVENTS_IN_MEMORY:
             findings.note(f"{path.name} is too long to be looked through")
@@ -100,15 +103,22 @@ def check_checkpoints(folder: Path, needed: bool, findings: Findings) -> None:
 
 def check_plugins(folder: Path, provenance: Mapping[str, Any], findings: Findings) -> None:
     """The sources of the study's own components are those that ran."""
-    plugins = provenance.get("plugins")
-    for name, entry in plugins.items() if isinstance(plugins, dict) else ():
+    if not isinstance(given := provenance.get("plugins", {}), dict):
+        findings.fault("provenance.json", f"has plugins of type {type(given).__name__}; a mapping would be right")
+    for name, entry in plugins_of(provenance).items():
         path = folder / "plugins" / f"{name}.py"
-        if ".." in Path(name).parts or not isinstance(entry, dict) or not entry.get("sha256"):
+        if ".." in Path(name).parts or "\0" in name or not isinstance(entry, dict) or not entry.get("sha256"):
             continue
         if not path.is_file():
             findings.fault(f"plugins/{name}.py", "is missing")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
             findings.fault(f"plugins/{name}.py", "is not the source that ran")
+
+
+def plugins_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The study's own components by kind and name, none where that entry is no mapping."""
+    plugins = provenance.get("plugins")
+    return plugins if isinstance(plugins, dict) else {}
 
 
 def check_manifest(folder: Path, status: Mapping[str, Any], expected: bool, findings: Findings) -> bool:
