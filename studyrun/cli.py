@@ -222,17 +222,21 @@ def doctor(json: AsJson = False) -> int:
 def call(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code, whatever it raises."""
     try:
-        return int(app(list(arguments), prog_name="studyrun", standalone_mode=False) or 0)
-    except Exception as error:  # noqa: BLE001  this is where every error ends
-        from studyrun.commands.failure import report_failure
+        try:
+            return int(app(list(arguments), prog_name="studyrun", standalone_mode=False) or 0)
+        except Exception as error:  # noqa: BLE001  this is where every error ends
+            from studyrun.commands.failure import report_failure
 
-        return report_failure(error)
+            return report_failure(error)
     except KeyboardInterrupt:
         return 130
 
 
 def main() -> None:
-    """The console command. SIGTERM and SIGUSR1 outside a run are a Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.default_int_handler)
+    """The console command. SIGTERM and SIGUSR1 outside a run are a Ctrl-C, and several at once are one."""
+    from studyrun.engine.signals import StopRequest
+
+    stop = StopRequest()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, stop.before)
     sys.exit(call(sys.argv[1:]))

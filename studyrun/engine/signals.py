@@ -53,7 +53,7 @@ class StopRequest:
     def before(self, number: int, frame: FrameType | None) -> None:
         """Take a signal, as its handler, where nothing has begun. Raises `KeyboardInterrupt`."""
         if not self._over:
-            raise KeyboardInterrupt
+            self._interrupt()
 
     @contextmanager
     def held(self) -> Iterator[None]:
