@@ -68,15 +68,26 @@ def test_eos_branching_starts_on_real_images(profile: str, carry_out, data_folde
     assert np.isfinite(run["baseline"]["sharpness"]["eigenvalue"].values).all()
 
 
-@pytest.mark.parametrize("path", sorted((STUDIES / "papers" / "selective_eos").glob("*.yaml")), ids=named)
-def test_the_papers_networks_start_on_real_images(path: Path, carry_out, data_folder: Path) -> None:
+SELECTIVE = STUDIES / "papers" / "selective_eos"
+
+
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    [*((path, []) for path in sorted(SELECTIVE.glob("*.yaml"))), (SELECTIVE / "losses.yaml", ["loss=cross_entropy"])],
+    ids=named,
+)
+def test_the_papers_networks_start_on_real_images(
+    path: Path, settings: list[str], carry_out, data_folder: Path
+) -> None:
     """The profile `paper` with its own network, loss and optimizer, on few images and for one step."""
     if not (data_folder / "cifar10").exists():
         pytest.skip("STUDYRUN_DATA has no cifar10")
     overrides = ["sweep=null", "stop={time: null, steps: 1}", "dataset.size=60", "dataset.test_size=10"]
-    study = load_study(path, profile=["paper"], overrides=[*overrides, "groups.per_class=3"])
+    study = load_study(path, profile=["paper"], overrides=[*overrides, *settings, "groups.per_class=3"])
     arm = carry_out(study)["baseline"]
     sizes = {"mlp": 1_837_058, "cnn": 2_473_410, "resnet_cifar": 171_058}
+    init = study.document["model"]["init"]
+    assert (init["scheme"], init["scale"]) == ("kaiming_normal", 0.2)
     assert prepare(study, data_folder).problem.parameters == sizes[study.names["model"]]
     assert arm.state == "complete"
     assert all(len(arm[label].step) for label in arm.probes)

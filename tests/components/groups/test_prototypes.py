@@ -222,14 +222,33 @@ def test_automobile_and_truck_under_the_other_boundary_rule(automobile_and_truck
     assert len(made.data.train) == 10_000
     assert {name: len(indices) for name, indices in made.members.items()} == dict.fromkeys(NAMES, 50)
     assert len(torch.cat(list(made.members.values())).unique()) == 200
-    assert sources_of(made, automobile_and_truck) == 150  # what was moved is nowhere in the data
+    assert_made_of(made, automobile_and_truck)
 
 
-def sources_of(made: Grouping, data: Data) -> int:
-    """How many of the prototypes are images of the data set as they stand."""
-    known = {image.numpy().tobytes() for image in data.train.inputs}
-    members = torch.cat(list(made.members.values()))
-    return sum(image.numpy().tobytes() in known for image in made.data.train.inputs[members])
+def assert_made_of(made: Grouping, data: Data) -> None:
+    """What was moved is nowhere in the data, labels are flipped of output-outliers alone, no image stands twice."""
+    known = {image.numpy().tobytes(): int(label) for image, label in zip(*pair(data.train), strict=True)}
+    assert len(known) == 10_000
+    stand = list[bytes]()
+    for name in NAMES:
+        labels = {0: 0, 1: 0}
+        for image, label in zip(*pair(group(made, name)), strict=True):
+            labels[int(label)] += 1
+            before = known.get(image.numpy().tobytes())
+            assert (before is None) == (name == "input_outlier")
+            if before is not None:
+                assert int(label) == (1 - before if name == "output_outlier" else before)
+                stand.append(image.numpy().tobytes())
+        assert labels == {0: 25, 1: 25}
+    members = set(torch.cat(list(made.members.values())).tolist())
+    rest = made.data.train.take(torch.tensor([i for i in range(10_000) if i not in members]))
+    others = [image.numpy().tobytes() for image in rest.inputs]
+    assert all(known[image] == int(label) for image, label in zip(others, rest.targets, strict=True))
+    assert len({*others, *stand}) == len(others) + len(stand) == 9_950  # the sources of the 50 that were moved are gone
+
+
+def pair(split: Split) -> tuple[Tensor, Tensor]:
+    return split.inputs, split.targets
 
 
 def test_the_papers_distance_between_cat_and_dog() -> None:
