@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from studyrun.commands.streams import end_streams, open_streams
+
 app = typer.Typer(
     name="studyrun",
     help="Studies of training dynamics from one YAML file: train, measure, fork, report.",
@@ -236,7 +238,8 @@ def main() -> None:
     """The console command. SIGTERM and SIGUSR1 outside a run are a Ctrl-C, and several at once are one."""
     from studyrun.engine.signals import StopRequest
 
+    open_streams()
     stop = StopRequest()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, stop.before)
-    sys.exit(call(sys.argv[1:]))
+    sys.exit(end_streams(call(sys.argv[1:])))

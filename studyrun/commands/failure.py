@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
+from contextlib import suppress
 
 import typer
 
@@ -17,17 +17,17 @@ INTERRUPTED = 130
 
 def report_failure(error: Exception) -> int:
     """Print the message, under $STUDYRUN_DEBUG the traceback too, and return the exit code."""
-    if isinstance(error, BrokenPipeError):
-        return _nobody_reads()
     if isinstance(error, typer.Abort):  # what some versions of the parser make of a Ctrl-C
         return INTERRUPTED
     if os.environ.get(DEBUG):
-        traceback.print_exception(error)
+        with suppress(OSError):
+            traceback.print_exception(error)
     if isinstance(error, StudyrunError):
         note(_message(error))
         return error.exit_code
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # a wrong command, in the parser's words
-        error.show()
+        with suppress(OSError):
+            error.show()
         return int(error.exit_code)
     from studyrun.launch.failure import explained, lacked_memory
 
@@ -43,9 +43,3 @@ def _message(error: StudyrunError) -> str:
         count = "one fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
         return f"{error}\nerror: the study has {count}; nothing was run"
     return f"error: {error}"
-
-
-def _nobody_reads() -> int:
-    """The reader of stdout has gone, as `head` does. What is left must not be written when Python ends, either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
