@@ -97,7 +97,12 @@ def as_arrays(label: str, channels: tuple[Channel, ...], reading: Mapping[str, A
 
 
 def _as_array(label: str, channel: Channel, value: Any) -> np.ndarray:
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    try:
+        array = _numpy(value) if isinstance(value, torch.Tensor) else np.asarray(value)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        what = f"a tensor of type {value.dtype}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+        text = f"probe {label!r} returned {channel.name!r} as {what}, which is no array of {channel.dtype}: {error}"
+        raise ProbeError(text) from error
     if array.shape != channel.shape:
         raise ProbeError(
             f"probe {label!r} returned {channel.name!r} of shape {array.shape}; it declared {channel.shape}"
@@ -105,6 +110,13 @@ def _as_array(label: str, channel: Channel, value: Any) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ProbeError(f"probe {label!r} returned {channel.name!r} of type {array.dtype}; numbers are expected")
     return array
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array. Floats that numpy does not have, such as bfloat16, become float32, which holds them all."""
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+        tensor = tensor.float()
+    return tensor.numpy(force=True)
 
 
 def _cast(label: str, channel: Channel, array: np.ndarray) -> np.ndarray:

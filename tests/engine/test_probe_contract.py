@@ -11,7 +11,7 @@ import torch
 from conftest import TINY
 
 from studyrun.engine.events import Silent
-from studyrun.engine.recorder import Recorder
+from studyrun.engine.recorder import Recorder, as_arrays
 from studyrun.engine.run import execute, prepare
 from studyrun.errors import ComponentError, ProbeError
 from studyrun.trace.channel import Channel, Dimension
@@ -125,6 +125,37 @@ def test_a_value_its_type_cannot_hold_is_not_clipped() -> None:
     ]
     with pytest.raises(ProbeError, match="which int8 cannot"):
         recorder.record(SimpleNamespace(label="q"), 0, 0.0, {"byte": 300})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_floats_that_numpy_lacks_are_recorded_as_they_are(dtype: torch.dtype) -> None:
+    values = torch.tensor([0.1, -3.0, 448.0, 2.0**-6], requires_grad=True).to(dtype)
+    channel = Channel("four", "four numbers", (Dimension.of_size("side", 4),))
+    rows: list[np.ndarray] = []
+    writer = SimpleNamespace(append=lambda arm, label, step, time, arrays: rows.append(arrays["four"]))
+    said: list[str] = []
+    Recorder(writer, "baseline", {"p": (channel,)}, said.append).record(
+        SimpleNamespace(label="p"), 0, 0.0, {"four": values}
+    )
+    assert torch.from_numpy(rows[0]).to(dtype).equal(values)
+    assert rows[0].tolist() == values.tolist()
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.ones(2).to_sparse(), "a tensor of type torch.float32, which is no array of float64: "),
+        (torch.ones(2, device="meta"), "a tensor of type torch.float32, which is no array of float64: "),
+        ([[1.0], [1.0, 2.0]], "a list, which is no array of float64: setting an array element with a sequence"),
+        ([torch.ones(2, dtype=torch.bfloat16)], "a list, which is no array of float64: .*BFloat16"),
+    ],
+    ids=["sparse", "meta", "ragged", "list"],
+)
+def test_what_cannot_become_an_array_names_probe_and_channel(value: object, words: str) -> None:
+    channel = Channel("pair", "two numbers", (Dimension.of_size("side", 2),), dtype="float64")
+    with pytest.raises(ProbeError, match=f"probe 'p' returned 'pair' as {words}"):
+        as_arrays("p", (channel,), {"pair": value})
 
 
 def test_a_nan_that_the_channel_explains_is_no_warning(tiny, data_folder, tmp_path: Path) -> None:
