@@ -14,6 +14,8 @@ import numpy as np
 
 from studyrun.trace.reader import Arm, Run, open_run
 
+PARTS = range(4)
+"""Of the long tests, so that several processes share them: pytest -m slow tests/crash -n auto."""
 EVERY = 15
 COMMON = f"""\
 title: a run that is killed

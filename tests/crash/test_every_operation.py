@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from crash.harness import COMMON, STUDIES, Server, assert_same_runs, last_steps
+from crash.harness import COMMON, PARTS, STUDIES, Server, assert_same_runs, last_steps
 from crash.test_kill import next_command
 
 SHORT = COMMON.replace("steps: 60", "steps: 14").replace("step: 20", "step: 4").replace("step: 40", "step: 9")
@@ -50,10 +50,11 @@ def test_death_at_any_of_some_operations_loses_nothing(server: Server, short, tm
 
 
 @pytest.mark.slow
-def test_death_at_every_single_operation_loses_nothing(server: Server, short, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_death_at_every_single_operation_loses_nothing(server: Server, short, tmp_path: Path, part: int) -> None:
     study, whole, operations = short
     phases: Counter[str] = Counter()
-    for operation in range(1, operations + 1):
+    for operation in range(1 + part, operations + 1, len(PARTS)):
         phases[die_at(server, study, whole, tmp_path / f"run{operation}", operation)] += 1
     (tmp_path / "phases.json").write_text(json.dumps({"operations": operations, **phases}))
     assert {"forking", "checkpointing", "writing the trace", "writing status and events"} <= set(phases)
