@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from studyrun.errors import RunFolderError
+from studyrun.errors import RunFolderError, UsageError
 
 OUTPUTS = "STUDYRUN_OUTPUTS"
 DATA = "STUDYRUN_DATA"
@@ -16,14 +16,28 @@ _NUMBERED = re.compile(r"run([0-9]+)\Z")
 
 def outputs_folder() -> Path:
     """The folder that numbered run folders are made in: $STUDYRUN_OUTPUTS, or `outputs` in the working directory."""
-    return Path(os.environ.get(OUTPUTS) or "outputs").expanduser()
+    return _given(OUTPUTS) or Path("outputs")
 
 
 def data_folder() -> Path:
-    """The folder that data sets lie in: $STUDYRUN_DATA, or `studyrun/data` in the user's cache."""
-    if given := os.environ.get(DATA):
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "studyrun" / "data"
+    """The folder that data sets lie in: $STUDYRUN_DATA, or `studyrun/data` in the user's cache.
+
+    A user without a home directory, as containers have them, has that cache in the working directory. Raises
+    `UsageError` if $STUDYRUN_DATA begins with a `~` that leads nowhere.
+    """
+    if given := _given(DATA):
+        return given
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(cache).removeprefix("~/")) / "studyrun" / "data"
+
+
+def _given(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    try:
+        return Path(value).expanduser() if value else None
+    except RuntimeError as error:
+        text = f"${variable} is {value}, and no home directory is known for that ~; give the path in full"
+        raise UsageError(text) from error
 
 
 def check_place(out: Path | None) -> None:

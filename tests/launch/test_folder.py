@@ -6,11 +6,14 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oracles.plain_study import PLAIN
 
-from studyrun.errors import RunFolderError
+from studyrun.cli import call
+from studyrun.errors import RunFolderError, UsageError
 from studyrun.launch.folder import check_place, data_folder, make_run_folder, outputs_folder
 
 
@@ -88,3 +91,33 @@ def test_the_data_folder_is_the_environments_or_lies_in_the_cache(monkeypatch: p
 
 def test_outputs_lie_in_the_working_directory() -> None:
     assert outputs_folder() == Path("outputs")
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a user whom the system does not know, as in a container that is given a bare number."""
+
+    def unknown(user: int | str) -> None:
+        raise KeyError(f"{user} not found")
+
+    for name in ("HOME", "STUDYRUN_DATA", "STUDYRUN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_whoever_has_no_home_has_the_cache_where_they_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert data_folder() == Path(".cache/studyrun/data")
+    Path("study.yaml").write_text(PLAIN.replace("{use: chebyshev, degree: 3, points: 12}", "{use: dice, size: 40}"))
+    assert call(["run", "study.yaml"]) == 0
+    assert capsys.readouterr().out == "outputs/run1\n"
+    assert {path.name for path in Path().iterdir()} == {"study.yaml", "outputs", ".cache"}
+
+
+@pytest.mark.parametrize(("variable", "folder"), [("STUDYRUN_DATA", data_folder), ("STUDYRUN_OUTPUTS", outputs_folder)])
+def test_a_home_that_nobody_has_is_said(
+    monkeypatch: pytest.MonkeyPatch, variable: str, folder: Callable[[], Path]
+) -> None:
+    monkeypatch.setenv(variable, "~no-such-user/here")
+    with pytest.raises(UsageError, match=rf"\${variable} is ~no-such-user/here, and no home directory is known"):
+        folder()

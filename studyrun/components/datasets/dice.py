@@ -273,7 +273,8 @@ def _cache() -> Path:
         return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir())) / "studyrun" / "cache"
     if sys.platform == "darwin":
         return Path(os.path.expanduser("~/Library/Caches/studyrun"))
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "studyrun"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache.removeprefix("~/")) / "studyrun"  # whoever has no home directory has it where they work
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Bytes | None:
