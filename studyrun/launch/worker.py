@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from threading import Thread
 from time import sleep
 from typing import Self
@@ -60,7 +61,7 @@ class Worker:
 
     def _finished(self, task: MemberTask) -> MemberOutcome:
         if self._executor is None:
-            _start_tracker()
+            _start_trackers()
             self._executor = ProcessPoolExecutor(max_workers=1, initializer=_begin, initargs=(os.getpid(),))
             self._pid = self._executor.submit(os.getpid).result()
         if self._stopped:
@@ -92,13 +93,15 @@ class Worker:
                 os.kill(self._pid, number)
 
 
-def _start_tracker() -> None:
-    """Start loky's resource tracker, which outlives what a scheduler sends to every process: it inherits the mask.
+def _start_trackers() -> None:
+    """Start what keeps account of shared resources, to outlive what a scheduler sends to every process.
 
-    By itself it is deaf to Ctrl-C and SIGTERM alone, and complains at length when it is started anew.
+    The processes inherit the mask. By themselves they are deaf to Ctrl-C and SIGTERM alone, and when they are started
+    anew they complain at length of what they do not know.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (WARNING, AT_ONCE))
     try:
+        resource_tracker.ensure_running()  # Python's, which loky starts as well
         ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -92,7 +92,7 @@ class Crew:
 
     def _next(self) -> MemberTask | None:
         with self._lock:
-            if not self._waiting:
+            if not self._waiting or self._stop.requested:
                 return None
             task = self._waiting.popleft()
             self._followers[task.name] = Follower(task.folder)

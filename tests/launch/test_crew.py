@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -52,10 +53,11 @@ def test_a_process_that_cannot_be_started_is_a_failed_member(tmp_path: Path) -> 
     assert outcome == MemberOutcome("seed=0", "failed", "Too many open files")
 
 
-def test_the_tracker_outlives_what_a_scheduler_sends_to_every_process() -> None:
-    """In a process of its own, since the tracker is one for each process and stays."""
-    code = "import os, signal, time; from loky.backend.resource_tracker import _resource_tracker as tracker; "
-    code += "from studyrun.launch.worker import _start_tracker; _start_tracker(); "
+@pytest.mark.parametrize("module", ["loky.backend.resource_tracker", "multiprocessing.resource_tracker"])
+def test_the_trackers_outlive_what_a_scheduler_sends_to_every_process(module: str) -> None:
+    """In a process of its own, since a tracker is one for each process and stays."""
+    code = f"import os, signal, time; from {module} import _resource_tracker as tracker; "
+    code += "from studyrun.launch.worker import _start_trackers; _start_trackers(); "
     code += "print(signal.pthread_sigmask(signal.SIG_BLOCK, ())); pid = tracker._pid; "
     code += "os.kill(pid, signal.SIGUSR1); time.sleep(0.5); print(os.waitpid(pid, os.WNOHANG))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
@@ -115,3 +117,15 @@ def test_members_that_fail_one_after_another_ask_the_others_to_stop_once(
     crew = workers.Crew(tasks, record, Silent(), StopRequest(), workers=2, fail_fast=True)
     crew.run()
     assert [worker.asked for worker in crew._workers] == [1, 1]
+
+
+def test_once_it_is_asked_to_stop_no_member_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that a scheduler told before the parent did has ended its member, and must not be given another."""
+    stop = StopRequest()
+    monkeypatch.setattr(workers, "Worker", Stub)
+    monkeypatch.setattr(Stub, "spoil", staticmethod(lambda: stop.receive(signal.SIGUSR1, None)))
+    record = SweepRecord(tmp_path, NAMES, Silent())
+    workers.Crew(
+        [MemberTask(tmp_path, one, 1, ()) for one in NAMES], record, Silent(), stop, workers=1, fail_fast=False
+    ).run()
+    assert [one.state for one in record.end(stopped=True).members] == ["complete", "not started", "not started"]
