@@ -160,7 +160,7 @@ class Registry:
         if self.project is not None:
             yield from _files(self.project / "plugins", kind, "project")
         for folder in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
-            yield from _files(Path(folder).expanduser(), kind, "environment")
+            yield from _files(Path(os.path.expanduser(folder)), kind, "environment")
         yield from _installed(kind)
 
 

@@ -123,7 +123,7 @@ def _plugins() -> Iterator[Check]:
     for package in sorted({f"{one.path.parent} ({one.target})" for one in registry.installed()}):
         yield Check("plugins", "ok", f"installed package: {package}")
     for folder in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
-        if not Path(folder).expanduser().is_dir():
+        if not Path(os.path.expanduser(folder)).is_dir():
             yield Check("plugins", "warning", f"${ENVIRONMENT} names {folder}, which is no folder")
     for kind in registry.kinds():
         yield from (_plugin(registry, one) for one in registry.names(kind) if one.origin != "built-in")

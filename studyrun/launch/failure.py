@@ -21,7 +21,7 @@ def failures_of(folder: Path) -> Iterator[None]:
         raise RunFailedError(f"{folder}: {explained(error)}") from error
 
 
-def explained(error: Exception) -> str:
+def explained(error: Exception | SystemExit) -> str:
     """The error in words; one that nobody foresaw with its type and the line that raised it."""
     if isinstance(error, StudyrunError):
         return str(error)
@@ -36,7 +36,7 @@ def explained(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def lacked_memory(error: Exception) -> bool:
+def lacked_memory(error: BaseException) -> bool:
     """Whether it failed for want of memory, which is no fault of the code's."""
     from studyrun.curvature.memory import ran_out_of_memory  # not above: quick commands do without torch
 

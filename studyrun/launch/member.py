@@ -48,7 +48,7 @@ def finish_member(task: MemberTask, progress: Progress, stop: StopRequest) -> Me
         result = _finish(task, progress, stop)
     except KeyboardInterrupt:
         return MemberOutcome(task.name, as_it_stands(task.folder).state)
-    except Exception as error:  # noqa: BLE001  whatever a member's components raise is its own affair
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a member's components raise is its own affair
         return MemberOutcome(task.name, "failed", explained(error))
     return MemberOutcome(task.name, result.state)
 

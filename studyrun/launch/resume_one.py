@@ -16,15 +16,13 @@ from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import data_folder
 from studyrun.launch.lock import holding
 from studyrun.launch.one import as_it_stands, run_prepared
-from studyrun.launch.state import DONE, state_of
+from studyrun.launch.state import DONE, is_count, state_of
 from studyrun.launch.threads import use_threads
 from studyrun.registry import Registry
 from studyrun.study import load_study
 from studyrun.trace.atomic import clear_drafts
 from studyrun.trace.folder import TRACE, parse_study, read_json, read_study
 from studyrun.trace.reader import Run, open_run
-
-MOST_THREADS = 4096
 
 
 def resume_one(folder: Path, progress: Progress, stop: StopRequest, threads: int | None = None) -> RunResult:
@@ -49,7 +47,7 @@ def _carried_on(folder: Path, progress: Progress, stop: StopRequest, threads: in
         clear_drafts(place)
     facts, warnings = _facts(folder)
     recorded = facts.get("threads")
-    if type(recorded) is int and 0 < recorded <= MOST_THREADS:
+    if is_count(recorded):
         threads = recorded
     if threads is not None:
         use_threads(threads)

@@ -26,7 +26,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_some(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether a run may have written this as its number of threads, or a sweep as that of its workers."""
     return type(value) is int and 0 < value <= MOST_AT_ONCE
 
 
@@ -52,8 +53,8 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "step": _is_step,
     "fraction": _is_amount,
     "seconds": _is_amount,
-    "workers": _is_some,
-    "threads": _is_some,
+    "workers": is_count,
+    "threads": is_count,
     "arms": _are_arms,
     "members": _are_members,
 }

@@ -232,3 +232,11 @@ def test_a_member_without_a_record_goes_on_with_the_threads_of_the_sweep(
     assert asked == [5, 5]
     events = (folder / "lr=0.07" / "events.jsonl").read_text()
     assert "provenance.json is missing; nothing tells whether data, versions and threads are those" in events
+
+
+def test_a_component_that_ends_the_process_fails_its_member_alone(fragile: Path, tmp_path: Path) -> None:
+    for source in tmp_path.rglob("fragile.py"):
+        source.write_text(FRAGILE.replace('ValueError("broken by 0.07")', "SystemExit(5)"))
+    outcome = launch(load_study(fragile))
+    assert states(outcome) == {"lr=0.05": "complete", "lr=0.07": "failed", "lr=0.01": "complete"}
+    assert outcome.members[1].error.startswith("SystemExit: 5 (")
