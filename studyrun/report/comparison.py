@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from studyrun.report.figures import EVIDENCE
 from studyrun.report.style import literal
+from studyrun.trace.channel import EVIDENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

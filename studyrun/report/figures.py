@@ -16,7 +16,7 @@ from studyrun.report.blocks import Block, blocks, build
 from studyrun.report.canvas import ReportCanvas
 from studyrun.report.channel_plot import X_LABELS
 from studyrun.report.export import file_name, save_figure, save_tables
-from studyrun.trace.channel import iterative_evidence
+from studyrun.trace.channel import EVIDENCE
 
 if TYPE_CHECKING:
     from studyrun.report.style import Palette
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 PIXELS_PER_INCH = 124  # on the page: a figure is as wide as the text
 LARGEST_SVG = 700_000  # bytes; a heavier drawing stands on the page as PNG
-EVIDENCE = frozenset(channel.name for channel in iterative_evidence())
 
 
 @dataclass(frozen=True, slots=True)

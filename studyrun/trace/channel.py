@@ -102,3 +102,7 @@ def eigenpair_evidence(*dims: Dimension, units: str = "loss / parameter²", nan:
         Channel("unconverged", f"best estimate where {UNCONVERGED}", dims, "λ̃", units, nan="the solve converged"),
         Channel("doubt", doubt, dims[:-1], "doubt"),
     )
+
+
+EVIDENCE = frozenset(channel.name for channel in eigenpair_evidence())
+"""The names of channels that say how well an iterative result is known, and are no result themselves."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from studyrun.trace.channel import Channel, Dimension, iterative_evidence
+from studyrun.trace.channel import Channel, Dimension, eigenpair_evidence
 from studyrun.trace.writer import TraceWriter
 
 GROUPS = ("inlier", "boundary", "input_outlier", "output_outlier")
@@ -199,7 +199,8 @@ def _channels(groups: Sequence[str]) -> dict[str, list[Channel]]:
     sharpness = Channel(
         "eigenvalue", "sharpness", (k,), "S", CURVATURE, "Cohen et al. 2021, arXiv:2103.00065", "sharpness"
     )
-    channels = {"loss": loss, "sharpness": [sharpness, *iterative_evidence(k)]}
+    evidence = [channel for channel in eigenpair_evidence(k) if channel.name != "unconverged"]  # all values are there
+    channels = {"loss": loss, "sharpness": [sharpness, *evidence]}
     channels["per_example_loss"] = [
         Channel("loss", "loss of each example", (Dimension.of_size("example", EXAMPLES),), "ℓ_i")
     ]
@@ -243,7 +244,8 @@ def _readings(
     if step % EVERY:
         return
     value = law.sharpness(time, lr)
-    evidence = {"residual": 1e-4 * value, "matvecs": 12, "converged": np.array([True, step > 0])}
+    evidence = {"residual": 1e-4 * value, "matvecs": 12, "converged": np.array([True, step > 0]), "doubt": 0.01}
+    evidence |= {"error": 1e-6 * value}
     yield "sharpness", {"eigenvalue": value, **evidence}
     if groups:
         cos2 = np.array([law.alignment(group, time) for group in groups])

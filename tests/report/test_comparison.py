@@ -30,6 +30,8 @@ def test_points_are_the_last_values_of_each_condition(ensembles):
     assert "optimizer.lr" in caption
     assert "quartile" in caption
     assert "baseline_sharpness_eigenvalue" in canvas.tables
+    about_solves = [name for name in canvas.tables if name.endswith(("matvecs", "residual", "error", "doubt"))]
+    assert about_solves == [], "how well an eigenvalue is known is no result"
 
 
 @pytest.mark.parametrize(

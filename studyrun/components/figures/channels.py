@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from studyrun.plugin import Canvas, Ensemble, Figure, iterative_evidence
+from studyrun.plugin import Canvas, Ensemble, Figure, eigenpair_evidence
 
 
 class Channels(Figure):
@@ -34,5 +34,5 @@ def _all(ensemble: Ensemble, probe: str) -> tuple[str, ...]:
     recorded = dict.fromkeys(
         name for arm in ensemble.arms for run in ensemble.started(arm) if probe in run for name in run[probe]
     )
-    evidence = {channel.name for channel in iterative_evidence()}
+    evidence = {channel.name for channel in eigenpair_evidence()}
     return tuple(name for name in recorded if name not in evidence)

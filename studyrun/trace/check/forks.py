@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from studyrun.errors import TraceError
+from studyrun.trace.channel import EVIDENCE
 from studyrun.trace.check.arms import ArmRows
 from studyrun.trace.check.findings import Findings
 from studyrun.trace.check.rows import ProbeRows
 from studyrun.trace.folder import TRACE
 
-EVIDENCE = ("residual", "matvecs", "converged", "error", "doubt")
-"""How a value was come by, which a branch may do in another way than the arm it forked from."""
 _ALIKE = 1e-2  # of the row's largest value: what a solver's tolerance and a GPU's rounding leave open
 
 
