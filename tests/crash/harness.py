@@ -62,11 +62,12 @@ class Server:
         operation: int | None = None,
         largest: int | None = None,
         clock: float = 0.0,
+        status: float = 0.05,
     ) -> dict[str, Any]:
         """Carry out one command, with what it is to meet with: see server.py."""
         self._count += 1
-        faults = {"signals": signals, "operation": operation, "largest": largest, "clock": clock}
-        request = {"arguments": arguments, **faults, "status": 0.05, "log": str(self.log)}
+        faults = {"signals": signals, "operation": operation, "largest": largest, "clock": clock, "status": status}
+        request = {"arguments": arguments, **faults, "log": str(self.log)}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")

@@ -13,6 +13,8 @@ import pytest
 from crash.harness import COMMON, PARTS, STUDIES, Server, assert_same_runs, last_steps
 from crash.test_kill import next_command
 
+SELDOM = 1e9
+"""Seconds between writes of how a run stands: else how many operations there are would depend on the clock."""
 SHORT = COMMON.replace("steps: 60", "steps: 14").replace("step: 20", "step: 4").replace("step: 40", "step: 9")
 SHORT = SHORT.replace("step: 33", "step: 6").replace("every: 15, seconds: 0.2, keep: 30", "every: 3, keep: 6")
 
@@ -23,14 +25,14 @@ def short(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     folder = tmp_path_factory.mktemp("short")
     study = folder / "short.yaml"
     study.write_text(SHORT + STUDIES["momentum"])
-    done = server.carry_out("run", str(study), "--out", str(folder / "whole"))
+    done = server.carry_out("run", str(study), "--out", str(folder / "whole"), status=SELDOM)
     assert done["code"] == 0, server.said
     return study, folder / "whole", done["operations"]
 
 
 def die_at(server: Server, study: Path, whole: Path, folder: Path, operation: int) -> str:
     """Die there, resume, and hold the outcome against the whole run's; the phase it died in."""
-    ended = server.carry_out("run", str(study), "--out", str(folder), operation=operation)
+    ended = server.carry_out("run", str(study), "--out", str(folder), operation=operation, status=SELDOM)
     assert ended["code"] == -9, server.said
     last_steps(folder)  # whatever is there can be read
     done = server.carry_out(*next_command(study, folder))
@@ -63,7 +65,7 @@ def test_death_at_every_single_operation_loses_nothing(server: Server, short, tm
 def test_death_while_resuming_is_one_more_death(server: Server, short, tmp_path: Path) -> None:
     study, whole, operations = short
     folder, chance = tmp_path / "run", random.Random(2)
-    assert server.carry_out("run", str(study), "--out", str(folder), operation=operations // 3)["code"] == -9
+    assert server.carry_out("run", str(study), "--out", str(folder), operation=operations // 3, status=SELDOM)["code"] == -9
     for _ in range(4):
         ended = server.carry_out(*next_command(study, folder), operation=chance.randint(1, operations // 4))
         assert ended["code"] == -9
