@@ -65,7 +65,8 @@ def test_death_at_every_single_operation_loses_nothing(server: Server, short, tm
 def test_death_while_resuming_is_one_more_death(server: Server, short, tmp_path: Path) -> None:
     study, whole, operations = short
     folder, chance = tmp_path / "run", random.Random(2)
-    assert server.carry_out("run", str(study), "--out", str(folder), operation=operations // 3, status=SELDOM)["code"] == -9
+    ended = server.carry_out("run", str(study), "--out", str(folder), operation=operations // 3, status=SELDOM)
+    assert ended["code"] == -9
     for _ in range(4):
         ended = server.carry_out(*next_command(study, folder), operation=chance.randint(1, operations // 4))
         assert ended["code"] == -9
