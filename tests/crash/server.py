@@ -4,8 +4,8 @@ One JSON object a line on stdin: `arguments` of the command line, and what the c
 `signals`, each a number and the seconds to wait before it is sent, as `+0.5` from when the run begins, or the file to
 wait for; `operation`, the operation on the file system that it dies at, a write being left half done; `largest`, the
 size in bytes that the system lets a file have; `clock`, by how much time jumps whenever it is asked for; `status`, the
-seconds between writes of how a run stands. One JSON object a line on stdout: the exit `code` (-9 if killed), the `phase`
-it was in, the number of `operations` it came to, and the `seconds` it took.
+seconds between writes of how a run stands. One JSON object a line on stdout: the exit `code` (-9 if killed), the
+`phase` it was in, the number of `operations` it came to, and the `seconds` it took.
 """
 
 from __future__ import annotations
