@@ -242,4 +242,7 @@ def main() -> None:
     stop = StopRequest()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, stop.before)
-    sys.exit(end_streams(call(sys.argv[1:])))
+    code = 130
+    with stop.last():
+        code = call(sys.argv[1:])
+    sys.exit(end_streams(code))

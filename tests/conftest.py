@@ -12,6 +12,7 @@ import torch
 
 from studyrun.engine.events import Silent
 from studyrun.engine.run import RunResult, execute, prepare
+from studyrun.engine.signals import StopRequest
 from studyrun.study import Study, load_study
 from studyrun.trace.reader import Arm, Run, open_run
 
@@ -37,6 +38,12 @@ ALL_PROBES = """\
   - {use: per_example_loss, at: [0, 3, 7]}
   - group_data
 """
+
+
+@pytest.fixture(autouse=True)
+def _nobody_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, where one test follows another within the time that an interruption takes."""
+    monkeypatch.setattr(StopRequest, "_interrupted", float("-inf"))
 
 
 @pytest.fixture(autouse=True)

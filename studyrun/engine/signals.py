@@ -19,13 +19,14 @@ ONE_END = 2.0
 class StopRequest:
     """Whether somebody has asked the run to stop. `announce` is called the first time."""
 
+    _interrupted = float("-inf")  # of all requests in this process: the command's, the run's inside it
+
     def __init__(self, announce: Callable[[], None] | None = None) -> None:
         self.requested = False
         self.announce = announce
         self._count = 0
         self._held = 0
         self._at_once = self._over = False
-        self._interrupted = float("-inf")
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Take a signal, as its handler. Raises `KeyboardInterrupt` the second time, after what `held` holds."""
@@ -46,8 +47,8 @@ class StopRequest:
 
     def _interrupt(self) -> None:
         now = monotonic()
-        if now - self._interrupted > ONE_END:
-            self._interrupted = now
+        if now - StopRequest._interrupted > ONE_END:
+            StopRequest._interrupted = now
             raise KeyboardInterrupt
 
     def before(self, number: int, frame: FrameType | None) -> None:
