@@ -193,6 +193,7 @@ class _Wrapped:
 
 def child(request: dict[str, Any], board: Board) -> None:
     """Carry out the command, and end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command has its own say
     null = os.open(os.devnull, os.O_RDWR)
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for target, source in ((0, null), (1, log), (2, log)):
