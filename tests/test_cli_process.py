@@ -114,24 +114,21 @@ def test_a_terminal_gets_a_bar_and_a_pipe_none(tmp_path: Path) -> None:
     assert b"baseline complete: step 200 was reached" in shown
 
 
-@pytest.mark.parametrize("later", ["failure.report_failure", "cli.end_streams"])
-def test_several_requests_before_a_run_begins_are_one(tmp_path: Path, later: str) -> None:
-    """A scheduler sends what it has to send to every process at once, and some of it twice, however late."""
+def test_a_request_before_a_run_begins_ends_it_whatever_it_comes_into(tmp_path: Path) -> None:
+    """Libraries written in other languages, which are being imported then, may abort where something is raised."""
     study = tmp_path / "study.yaml"
     study.write_text(STUDY)
     code = f"""
 import os, signal, sys
 from studyrun import cli
-from studyrun.commands import failure
 from studyrun.launch import one
-def pressed():
+def swallowed(*_):
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
-        os.kill(os.getpid(), number)
-def then(told):
-    pressed()
-    return later(told)
-one.prepare, later = lambda *_: pressed(), {later}
-{later} = then
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException:
+            os.abort()
+one.prepare = swallowed
 sys.argv = ["studyrun", "run", {str(study)!r}, "--out", {str(tmp_path / "run")!r}]
 cli.main()
 """
@@ -139,3 +136,26 @@ cli.main()
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "error: interrupted before the run began; nothing was written\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("later", ["failure.report_failure", "cli.end_streams"])
+def test_several_requests_outside_a_run_are_one(tmp_path: Path, later: str) -> None:
+    """A scheduler sends what it has to send to every process at once, and some of it twice, however late."""
+    code = f"""
+import os, signal, sys
+from studyrun import cli
+from studyrun.commands import failure, report
+def pressed():
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+def then(told):
+    pressed()
+    return later(told)
+report.build_report, later = lambda *_: pressed(), {later}
+{later} = then
+sys.argv = ["studyrun", "report", {str(tmp_path)!r}]
+cli.main()
+"""
+    done = python("-c", code)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == f"error: interrupted; {tmp_path}/report is as it was before, and the run is not touched\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,9 @@ def _told(
     carry_out: Callable[[Display, StopRequest], Outcome], workers: int, unbegun: str, report: bool, as_json: bool
 ) -> int:
     """Carry it out and tell of it. From its end until that is told, nothing is left to be interrupted."""
-    with StopRequest().listening(begun=False) as stop:
+    stop = StopRequest()
+    stop.leave = lambda: _leave(unbegun)
+    with stop.listening(begun=False):
         try:
             with display(most=workers) as progress:
                 outcome = carry_out(progress, stop)
@@ -77,6 +81,14 @@ def _told(
         if not report or outcome.state == "interrupted":
             return _tell(outcome, None, as_json)
     return _tell(outcome, _reported(outcome), as_json)
+
+
+def _leave(unbegun: str) -> None:
+    """End at once, where there is nothing to put in order: not every library that is being imported bears a raise."""
+    with suppress(OSError):
+        shown = b"\x1b[?25h" if os.isatty(2) else b""  # the cursor
+        os.write(2, shown + f"error: interrupted {unbegun}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 def _tell(outcome: Outcome, page: Path | None, as_json: bool) -> int:

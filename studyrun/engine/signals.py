@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +14,8 @@ from types import FrameType
 WARNING, AT_ONCE = signal.SIGUSR1, signal.SIGUSR2
 """A warning asks to stop and counts for nothing: it may reach a process on two ways, and what came after it first."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, WARNING, AT_ONCE)
+AGAIN = 0.01
+"""Seconds until a request to stop at once that got lost is made again."""
 ONE_END = 2.0
 """Seconds in which whoever stops at once is not interrupted again, in the middle of putting things in order."""
 
@@ -24,6 +28,7 @@ class StopRequest:
     def __init__(self, announce: Callable[[], None] | None = None) -> None:
         self.requested = False
         self.announce = announce
+        self.leave: Callable[[], None] | None = None
         self._count = 0
         self._held = 0
         self._at_once = self._over = False
@@ -52,9 +57,17 @@ class StopRequest:
             raise KeyboardInterrupt
 
     def before(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal, as its handler, where nothing has begun. Raises `KeyboardInterrupt`."""
-        if not self._over:
-            self._interrupt()
+        """Take a signal, as its handler, where nothing has begun: `leave`. Raises `KeyboardInterrupt`."""
+        if self._over:
+            return
+        if self.leave is not None:
+            self.leave()
+        self._interrupt()
+
+    def _again(self) -> None:
+        """Make the request again that came into the middle of what cannot raise, as callbacks of weak references."""
+        StopRequest._interrupted = float("-inf")
+        threading.Timer(AGAIN, _thread.interrupt_main, (AT_ONCE,)).start()  # no signal, so that none comes too late
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -84,15 +97,17 @@ class StopRequest:
     def listening(self, begun: bool = True) -> Iterator[StopRequest]:
         """Catch the signals inside the block; outside the main thread, where Python cannot, leave them be.
 
-        Where nothing has `begun` to be stopped, each of them is a `KeyboardInterrupt`.
+        Where nothing has `begun` to be stopped, each of them ends what is there at once.
         """
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
         answer = self.receive if begun else self.before
-        before = {number: signal.signal(number, answer) for number in STOPPING}
+        before, hook = {number: signal.signal(number, answer) for number in STOPPING}, sys.unraisablehook
+        sys.unraisablehook = lambda lost: self._again() if lost.exc_type is KeyboardInterrupt else hook(lost)
         try:
             yield self
         finally:
+            sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
