@@ -16,7 +16,7 @@ from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import data_folder
 from studyrun.launch.lock import holding
 from studyrun.launch.one import as_it_stands, run_prepared
-from studyrun.launch.state import DONE, is_count, state_of
+from studyrun.launch.state import DONE, command_of, is_count, state_of
 from studyrun.launch.threads import use_threads
 from studyrun.registry import Registry
 from studyrun.study import load_study
@@ -60,8 +60,7 @@ def _carried_on(folder: Path, progress: Progress, stop: StopRequest, threads: in
             return resume(prepared, folder, progress, stop, warnings)
     _clear_trace(folder)
     progress.say(f"{folder} has no checkpoint yet: it starts from the beginning")
-    command = facts.get("command")
-    return run_prepared(prepared, folder, command if isinstance(command, list) else (), progress, stop)
+    return run_prepared(prepared, folder, command_of(facts), progress, stop)
 
 
 def _facts(folder: Path) -> tuple[dict[str, Any], list[str]]:

@@ -14,7 +14,7 @@ from studyrun.launch.member import MemberTask
 from studyrun.launch.one import as_it_stands, heard, run_one
 from studyrun.launch.outcome import MemberOutcome, Outcome
 from studyrun.launch.resume_one import resume_one
-from studyrun.launch.state import DONE, read_status, state_of
+from studyrun.launch.state import DONE, command_of, read_status, state_of
 from studyrun.launch.sweep import finish_sweep, restore, run_sweep
 from studyrun.launch.threads import threads_each
 from studyrun.study import Study
@@ -87,11 +87,9 @@ def _resume_sweep(folder: Path, workers: int | None, fail_fast: bool, progress: 
 
 
 def _command(member: Path) -> tuple[str, ...]:
-    """The command that began a sweep, as a member of it has noted; empty where that cannot be believed."""
+    """The command that began a sweep, as a member of it has noted."""
     with suppress(RunFolderError):
-        command = read_json(member / "provenance.json").get("command")
-        if isinstance(command, list) and all(isinstance(word, str) for word in command):
-            return tuple(command)
+        return command_of(read_json(member / "provenance.json"))
     return ()
 
 

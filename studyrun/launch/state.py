@@ -72,6 +72,12 @@ def read_status(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in _KINDS or _KINDS[key](value)}
 
 
+def command_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The command that began a run, as its provenance has it; empty where that cannot be believed."""
+    command = facts.get("command")
+    return tuple(command) if isinstance(command, list) and all(map(_is_text, command)) else ()
+
+
 def state_of(folder: Path) -> str:
     """The folder's state; `killed` where it says running and its process on this host is gone."""
     status = read_status(folder)

@@ -63,8 +63,10 @@ def _lay_out(study: Study, folder: Path) -> None:
 
 def restore(folder: Path, progress: Progress) -> None:
     """Where a sweep's study lies without the list of its members, write the list anew. Raises `RunFolderError`."""
+    if (folder / SWEEP).exists():
+        return
     text = read_study(folder)
-    if (folder / SWEEP).exists() or text is None or not parse_study(folder, text).get("sweep"):
+    if text is None or not parse_study(folder, text).get("sweep"):
         return
     study = load_study(folder / "study.yaml", registry=Registry.for_run(folder))
     if study.members:
