@@ -53,8 +53,6 @@ class Worker:
             return MemberOutcome(task.name, *(("interrupted",) if self._stopped else ("failed", KILLED)))
         except KeyboardInterrupt:  # in the other process, before it came to the member
             return MemberOutcome(task.name, "interrupted")
-        except SystemExit as error:
-            return MemberOutcome(task.name, "failed", f"a component of it asked Python to exit with {error}")
         except Exception as error:  # noqa: BLE001  for instance a process that cannot be started
             self._give_up()
             return MemberOutcome(task.name, "failed", explained(error))
