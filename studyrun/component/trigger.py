@@ -36,11 +36,16 @@ class Moment(Instant, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """Why a trigger fired: the value that was seen, what it was held against, and both in words."""
+    """Why a trigger fired: the value that was seen, what it was held against, and both in words.
+
+    `quantity` is the `standard_name` of the curvature that was seen to rise to `threshold`, nothing where none was. A
+    fork is at the edge of stability only where that is the quantity, and the level, of the arm's own threshold.
+    """
 
     value: float
     threshold: float
     reason: str
+    quantity: str = ""
 
 
 class Trigger(Component):

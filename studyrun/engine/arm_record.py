@@ -31,6 +31,8 @@ def arm_attributes(study: Study, branch: Branch | None, fork_of: Callable[[str],
         attributes |= {"parent": branch.parent, "fork_step": state["step"], "fork_time": state["time"]}
         attributes |= {"trigger": fork["reason"], "trigger_value": fork["value"]}
         attributes |= {"trigger_threshold": fork["threshold"], "set": json.dumps(dict(branch.overrides))}
+        if "quantity" in fork:  # forks of before do not say what was watched
+            attributes["trigger_quantity"] = fork["quantity"]
     return attributes
 
 

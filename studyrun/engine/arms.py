@@ -129,6 +129,7 @@ class RunInProgress:
 
     def _fork(self, branch: Branch, firing: Firing, state: ArmState) -> None:
         content = {"state": state.to_dict(), "value": firing.value, "threshold": firing.threshold}
+        content["quantity"] = firing.quantity
         self.checkpoints.save_fork(branch.name, {**content, "reason": firing.reason, "study": self.continuity.mark})
         if branch.name not in self.queue:
             self.queue.append(branch.name)

@@ -53,7 +53,8 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class ArmFacts:
-    """One arm over all runs. `started` holds it in each run where it ran; `edge` says that it forked at t*."""
+    """One arm over all runs. `started` holds it in each run where it ran; `edge` says that it forked at the parent's
+    onset in all of them."""
 
     name: str
     parent: str | None
@@ -88,35 +89,21 @@ def arm_facts(ensemble: Ensemble) -> tuple[ArmFacts, ...]:
     facts = {
         name: _facts(name, [run.arms[name] for run in ensemble.runs if name in run.arms], ensemble) for name in names
     }
-    for fact in [fact for fact in facts.values() if fact.edge and fact.parent in facts]:
-        parent = facts[fact.parent or ""]
-        facts[parent.name] = _with_crossing(parent, fact.fork)
     return tuple(sorted(facts.values(), key=lambda fact: not fact.started))
 
 
 def _facts(name: str, arms: Sequence[Arm], ensemble: Ensemble) -> ArmFacts:
     started = tuple(arm for arm in arms if arm.started)
-    branches = [arm for arm in started if arm.parent]
-    crossings = [crossing for arm in started if (crossing := arm.crossing()) is not None]
-    parents = [
-        run.arms[arm.parent] for run in ensemble.runs for arm in started if arm.parent and arm.parent in run.arms
-    ]
+    forked = [(run, run[name]) for run in ensemble.runs if name in run and run[name].started and run[name].parent]
     return ArmFacts(
         name,
         next((arm.parent for arm in arms if arm.parent), None),
         started,
         tuple(arm for arm in arms if not arm.started),
-        Moments.of((arm.fork_step, arm.fork_time) for arm in branches),
-        Moments.of((step, time) for step, time, _ in crossings),
-        bool(branches) and all(forked_at_edge(arm, parents[0]) for arm in branches),
+        Moments.of((arm.fork_step, arm.fork_time) for _, arm in forked),
+        Moments.of(ensemble.crossings(name)),
+        bool(forked) and all(forked_at_edge(arm, run.arms.get(arm.parent or "")) for run, arm in forked),
     )
-
-
-def _with_crossing(fact: ArmFacts, crossing: Moments) -> ArmFacts:
-    """A fork at the edge is when the parent met its threshold: early curvature, before the trigger looked, is not."""
-    from dataclasses import replace
-
-    return replace(fact, crossing=crossing)
 
 
 @dataclass(frozen=True, slots=True)

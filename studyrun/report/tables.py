@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,12 @@ def arm_table(ensemble: Ensemble, palette: Palette) -> ArmTable:
     """The arms of one condition, those that never started last."""
     facts = arm_facts(ensemble)
     about = dict.fromkeys(fact.any.threshold_quantity for fact in facts if fact.any.threshold is not None)
-    return ArmTable(ensemble.name, len(ensemble.runs), " and ".join(about), [_row(fact, palette) for fact in facts])
+    onsets = {fact.name: "t**" if fact.parent else "t*" for fact in facts}
+    rows = [_row(fact, onsets, palette) for fact in facts]
+    return ArmTable(ensemble.name, len(ensemble.runs), " and ".join(about), rows)
 
 
-def _row(fact: ArmFacts, palette: Palette) -> ArmRow:
+def _row(fact: ArmFacts, onsets: Mapping[str, str], palette: Palette) -> ArmRow:
     arm = fact.any
     return ArmRow(
         name=fact.name,
@@ -34,9 +36,9 @@ def _row(fact: ArmFacts, palette: Palette) -> ArmRow:
         learning_rate=arm.learning_rate,
         threshold=arm.threshold,
         fork=fact.fork,
-        fork_symbol="t*" if fact.fork and fact.edge else "",
+        fork_symbol=onsets[fact.parent] if fact.parent and fact.fork and fact.edge else "",
         crossing=fact.crossing,
-        crossing_symbol=("t**" if fact.parent else "t*") if fact.crossing else "",
+        crossing_symbol=onsets[fact.name] if fact.crossing else "",
         steps=_median([int(one.attributes["steps"]) for one in fact.started if "steps" in one.attributes]),
         until=_median([last for one in fact.started for last in _last_time(one)]),
         state=fact.state,

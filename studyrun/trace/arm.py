@@ -13,6 +13,7 @@ import numpy as np
 
 from studyrun.errors import TraceError
 from studyrun.trace import file, layout
+from studyrun.trace.channel import EVIDENCE
 from studyrun.trace.channel_trace import ChannelTrace, OnRows, Rows, read_channels
 
 NOT_STARTED = "not started"
@@ -133,27 +134,38 @@ class Arm:
         channels = (channel for probe in self.probes.values() for channel in probe.channels.values())
         return next((channel for channel in channels if channel.standard_name == standard_name), None)
 
-    def crossing(self, probe: str | None = None) -> Crossing | None:
+    def crossing(self, probe: str | None = None, *, rising: bool = False) -> Crossing | None:
         """The first row at which the arm had met its own threshold, t** for an arm that left the edge; None if never.
 
         Read from the channel whose standard name is `threshold_quantity` (of `probe`, or of the first that has one),
-        at the first place along its other dimensions. Of a branch only rows after the fork count.
+        at the first place along its other dimensions. Of a branch only rows after the fork count; `rising` counts only
+        rows after one below the threshold.
         """
         channel = self._watched(probe)
         if channel is None or self.threshold is None:
             return None
-        first = {name: labels[0] for name, labels in channel.labels.items()}
-        leading = np.where(self._converged(channel, first), channel.select(**first), np.nan)
+        leading = self.leading(channel)
         after = channel.step > self.fork_step if self.parent else np.ones(len(leading), dtype=bool)
+        if rising:
+            after &= np.logical_or.accumulate(leading < self.threshold)
         met = np.flatnonzero(after & (leading >= self.threshold))
         if not len(met):
             return None
         return Crossing(int(channel.step[met[0]]), float(channel.time[met[0]]), float(leading[met[0]]))
 
+    def leading(self, channel: ChannelTrace, **labels: object) -> np.ndarray:
+        """A channel's values at these labels, and at the first along its other dimensions, (steps,).
+
+        NaN where the solve did not converge; runs of before hold an estimate there.
+        """
+        place = {name: known[0] for name, known in channel.labels.items()} | labels
+        values = np.asarray(channel.select(**place), dtype=float)
+        return np.where(self._converged(channel, place), values, np.nan)
+
     def _converged(self, channel: ChannelTrace, place: Mapping[str, Any]) -> np.ndarray:
-        """In which rows a value is one. Where it is not, it is NaN; runs of before hold an estimate there."""
+        """In which rows a value is one."""
         beside = self.probes[channel.rows.group.rsplit("/", 1)[-1]].channels.get("converged")
-        if beside is None or beside.dims != channel.dims:
+        if beside is None or beside.dims != channel.dims or channel.name in EVIDENCE:
             return np.ones(len(channel.step), dtype=bool)
         return beside.select(**place).astype(bool)
 

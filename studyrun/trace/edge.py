@@ -54,23 +54,58 @@ class Place(NamedTuple):
     at: float
 
 
-def forked_at_edge(branch: Arm, parent: Arm) -> bool:
-    """Whether the branch forked because its parent's curvature met the parent's own threshold."""
+class Onset(NamedTuple):
+    """Where an arm met its own threshold: the training step and the effective time."""
+
+    step: int
+    time: float
+
+
+def forked_at_edge(branch: Arm, parent: Arm | None) -> bool:
+    """Whether the branch forked because its parent's curvature met the parent's own threshold.
+
+    The trigger watched that curvature, and held it against that threshold: a step, a time or another channel of the
+    same number is no edge.
+    """
     level = branch.attributes.get("trigger_threshold")
-    return parent.threshold is not None and level is not None and isclose(float(level), parent.threshold, rel_tol=1e-6)
+    if parent is None or parent.threshold is None or level is None:
+        return False
+    if not isclose(float(level), parent.threshold, rel_tol=1e-6):
+        return False
+    watched = branch.attributes.get("trigger_quantity")
+    return _was_seen(branch, parent) if watched is None else watched == parent.threshold_quantity
 
 
-def onset(run: Run, arm: str) -> float | None:
-    """The effective time at which an arm meets its own threshold, or None if it never does.
+def _was_seen(branch: Arm, parent: Arm) -> bool:
+    """Whether a trigger of a run that does not say what it watched saw the very number of the parent's curvature."""
+    channel = parent.find(parent.threshold_quantity)
+    return channel is not None and bool((parent.leading(channel) == branch.attributes.get("trigger_value")).any())
+
+
+def met(run: Run, arm: str) -> Onset | None:
+    """Where an arm meets its own threshold, or None if it never does.
 
     It is where a branch left it for that reason: early curvature, before the trigger looked, is no onset. Otherwise it
-    is the arm's first recorded crossing, which of a branch is its t**.
+    is the arm's first recorded crossing, which of a branch is its t**. A trunk that begins above its threshold has to
+    have been below.
     """
     left = [one for one in run.arms.values() if one.parent == arm and one.started and forked_at_edge(one, run[arm])]
     if left:
-        return min(one.fork_time for one in left)
-    crossing = run[arm].crossing()
-    return None if crossing is None else crossing.time
+        return min(Onset(one.fork_step, one.fork_time) for one in left)
+    crossing = run[arm].crossing(rising=run[arm].parent is None)
+    return None if crossing is None else Onset(crossing.step, crossing.time)
+
+
+def onset(run: Run, arm: str) -> float | None:
+    """The effective time at which an arm meets its own threshold, or None if it never does."""
+    found = met(run, arm)
+    return None if found is None else found.time
+
+
+def is_watched(run: Run, arm: str) -> bool:
+    """Whether the run can tell if the arm met its threshold: it has one, and the curvature it is about was recorded."""
+    channel = run[arm].find(run[arm].threshold_quantity)
+    return run[arm].threshold is not None and channel is not None and len(channel.step) > 0
 
 
 def place(run: Run, arm: str, when: When, rows: Recorded) -> Place | None:
@@ -125,11 +160,13 @@ def moment_words(when: When, symbol: str = "t*") -> str:
 
 def met_words(ensembles: Sequence[Ensemble], arm: str) -> str:
     """An afterthought to "to where the arm meets its threshold": in which runs it did not. Nothing where all did."""
-    started = sum(len(one.started(arm)) for one in ensembles)
-    met = sum(len(one.crossings(arm)) for one in ensembles)
-    if met == started:
-        return ""
-    return f", which it did in {met} of {started} runs: elsewhere to the end" if met else ", which it never did"
+    runs = [run for one in ensembles for run in one.runs if arm in run and run[arm].started and is_watched(run, arm)]
+    reached = sum(met(run, arm) is not None for run in runs)
+    if not runs:
+        return ", which no run can tell"
+    if reached in (0, len(runs)):
+        return "" if reached else ", which it never did"
+    return f", which it did in {reached} of {len(runs)} runs: elsewhere to the end"
 
 
 def edge_series(ensemble: Ensemble, arm: str, along: Along) -> Series | None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from studyrun.errors import TraceError
+from studyrun.trace import edge
 from studyrun.trace.channel_trace import axis_label
 from studyrun.trace.series import Average, Series, interpolate, on_common_grid
 
 if TYPE_CHECKING:
-    from studyrun.trace.arm import Arm, Crossing
+    from studyrun.trace.arm import Arm
     from studyrun.trace.channel_trace import ChannelTrace
     from studyrun.trace.reader import Run
 
@@ -65,10 +66,10 @@ class Ensemble:
         """This arm in every run in which it started; its forks and crossings differ from run to run."""
         return tuple(run.arms[arm] for run in self.runs if arm in run.arms and run.arms[arm].started)
 
-    def crossings(self, arm: str, probe: str | None = None) -> tuple[Crossing, ...]:
+    def crossings(self, arm: str) -> tuple[edge.Onset, ...]:
         """Where this arm met its own threshold, in every run in which it did."""
-        found = (one.crossing(probe) for one in self.started(arm))
-        return tuple(crossing for crossing in found if crossing is not None)
+        found = (edge.met(run, arm) for run in self.runs if arm in run and run[arm].started)
+        return tuple(onset for onset in found if onset is not None)
 
     def channel(self, arm: str, probe: str, channel: str) -> ChannelTrace:
         """The channel of the first run that recorded it. Raises `TraceError` where none did."""
@@ -154,9 +155,9 @@ class Ensemble:
         window, in fractions of the time from the fork on; or its values at fractions `at` of that time, (r, len(at)).
 
         Time counts to where the shorter arm ends or, with `until` edge, to where `arm` meets its own threshold if it
-        does; with `since` edge, from there on, and a run in which it never does is NaN. Each run has its own fork. Of
-        the trunk, it is the channel itself from its first row on. A run that lacks
-        the channel or an arm is NaN.
+        does; with `since` edge, from there on, and a run in which it never does is NaN, as is one that cannot tell.
+        Each run has its own fork. Of the trunk, it is the channel itself from its first row on. A run that lacks the
+        channel or an arm is NaN.
         """
         against = reference or self.parents[arm]
         places = 1 if at is None else len(at)
@@ -170,10 +171,13 @@ class Ensemble:
                 else:
                     series = lone.difference(arm, against, probe, channel, select=select)
                 first, last = float(series.x[0]), float(series.x[-1])
-                crossing = run[arm].crossing()
-                met = crossing.time if crossing is not None else float("nan")
-                first = met if since == "edge" else first
-                length = (min(met, last) if until == "edge" and crossing is not None else last) - first
+                met = edge.onset(run, arm)
+                if since == "edge":
+                    first = float("nan") if met is None else met
+                if until == "edge":
+                    last = last if met is None else min(met, last)
+                    last = last if edge.is_watched(run, arm) else float("nan")
+                length = last - first
                 start, end = (0.0, 1.0) if at is not None else window
                 numbers[row] = series.over(first + start * length, first + end * length, at, average)[0]
         return numbers

@@ -117,7 +117,7 @@ def make_run(
             reached = float(law.sharpness(law.fork_time(), lr)[0])
             why = {"trigger": f"sharpness {reached:.4g} reached 2/η = {law.threshold(lr):.4g}"}
             fork = {"parent": "baseline", "state": state, "trigger_value": reached}
-            fork |= why | {"trigger_threshold": law.threshold(lr)}
+            fork |= why | {"trigger_threshold": law.threshold(lr), "trigger_quantity": "sharpness"}
             _write_arm(writer, law, "exit", lr / 2, range(start, end + 1), groups, fork)
         if unstarted:
             reason = "its trigger never fired: the largest sharpness seen was 103, the threshold is 1000"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +49,51 @@ def test_a_fork_for_another_reason_is_no_onset(tmp_path) -> None:
         writer.set_arm("exit", trigger_threshold=20.0, fork_time=0.4)
     run = open_run(tmp_path / "run")
     assert edge.onset(run, "baseline") == run["baseline"].crossing().time != pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("quantity", ["", "gradient_norm", "preconditioned_sharpness"])
+def test_a_fork_at_the_same_number_of_another_quantity_is_no_onset(tmp_path, quantity) -> None:
+    make_run(tmp_path / "run", steps=340)
+    with TraceWriter.resume(tmp_path / "run" / "trace.h5") as writer:
+        writer.set_arm("exit", trigger_quantity=quantity, fork_time=4.0)
+    run = open_run(tmp_path / "run")
+    assert run["exit"].attributes["trigger_threshold"] == run["baseline"].threshold
+    assert not edge.forked_at_edge(run["exit"], run["baseline"])
+    assert edge.onset(run, "baseline") == run["baseline"].crossing().time != 4.0
+
+
+@pytest.mark.parametrize(("value", "at_edge"), [(None, True), (100.0, False)])
+def test_a_run_that_does_not_say_what_was_watched_is_told_by_the_value_that_was_seen(tmp_path, value, at_edge) -> None:
+    """Of runs of before: a trigger that saw the very number which the parent recorded has watched it."""
+    make_run(tmp_path / "run", steps=340)
+    run = open_run(tmp_path / "run")
+    facts = run["exit"].attributes
+    del facts["trigger_quantity"]
+    facts["trigger_value"] = facts["trigger_value"] if value is None else value
+    assert edge.forked_at_edge(run["exit"], run["baseline"]) is at_edge
+
+
+def test_a_trunk_that_begins_above_its_threshold_has_its_onset_where_it_comes_back_to_it(tmp_path) -> None:
+    make_run(tmp_path / "run", branches=False, steps=340)
+    run = open_run(tmp_path / "run")
+    before = edge.met(run, "baseline")
+    channel = run["baseline"]["sharpness"]["eigenvalue"]
+    channel.__dict__["values"] = channel.values.copy()
+    channel.values[:3] = 500.0
+    assert run["baseline"].crossing().step == 0
+    assert edge.met(run, "baseline") == before
+    channel.values[:] = 500.0
+    assert edge.met(run, "baseline") is None
+
+
+def test_of_a_branch_of_a_branch_the_threshold_is_that_of_the_branch_it_left(tmp_path) -> None:
+    make_run(tmp_path / "run", steps=340)
+    run = open_run(tmp_path / "run")
+    facts = {**run["exit"].attributes, "parent": "exit", "fork_step": 390, "fork_time": 4.2}
+    at_own, at_trunks = ({**facts, "trigger_threshold": level} for level in (200.0, 100.0))
+    assert (run["exit"].threshold, run["baseline"].threshold) == (200.0, 100.0)
+    assert edge.forked_at_edge(replace(run["exit"], attributes=at_own), run["exit"])
+    assert not edge.forked_at_edge(replace(run["exit"], attributes=at_trunks), run["exit"])
 
 
 def test_a_run_that_never_meets_its_threshold_has_no_onset(tmp_path) -> None:

@@ -68,7 +68,7 @@ class Reaches(Claim):
 
     def _first(self, arm: Arm, channel: ChannelTrace, level: float) -> tuple[float, int] | None:
         """Effective time and step of the first row that counts, or None."""
-        values = np.asarray(channel.select(**self.select), dtype=float).reshape(len(channel.step), -1)[:, 0]
+        values = arm.leading(channel, **self.select)
         counts = values >= level if self.direction == "above" else values <= level
         if self.after_step or arm.parent:
             counts &= channel.step > max(self.after_step, arm.fork_step)

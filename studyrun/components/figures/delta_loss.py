@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError
+from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError, edge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,6 +65,4 @@ class DeltaLoss(Figure):
     def _name(self, ensemble: Ensemble, parent: str, arm: str) -> str:
         """The parent's name, with what it stays at where the branch left at the parent's own threshold."""
         first = next(run for run in ensemble.runs if arm in run.arms and run.arms[arm].started)
-        threshold, level = first.arms[parent].threshold, first.arms[arm].attributes.get("trigger_threshold")
-        at_edge = threshold is not None and level is not None and abs(float(level) / threshold - 1) < 1e-6
-        return f"{parent} (edge of stability)" if at_edge else parent
+        return f"{parent} (edge of stability)" if edge.forked_at_edge(first[arm], first[parent]) else parent

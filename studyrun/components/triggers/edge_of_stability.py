@@ -58,7 +58,7 @@ class EdgeOfStability(Trigger):
             return None, carry
         highest = max(value, float(carry or 0.0))
         reason = f"{edge.quantity} {value:.6g} ≥ {level:.6g} at step {moment.step}"
-        return (Firing(value, level, reason) if value >= level else None), highest
+        return (Firing(value, level, reason, edge.quantity) if value >= level else None), highest
 
     @staticmethod
     def _converged(reading: Mapping[str, Any]) -> bool:

@@ -12,7 +12,8 @@ class Threshold(Trigger):
     """Fires when a recorded channel goes above or below a value.
 
     Checked at the steps at which its probe measures. A channel with further dimensions needs `select`, one label for
-    each of them.
+    each of them. A fork at a value of the curvature counts as the arm's onset t* of the edge of stability where this
+    is the largest eigenvalue, `above`, at the very threshold of the arm's optimizer.
     """
 
     probe: str
@@ -62,12 +63,17 @@ class Threshold(Trigger):
         reading = moment.reading(self.probe)
         if reading is None or moment.step <= self.after_step:
             return None, carry
-        value = float(reading[self.channel][self._place(moment.channels(self.probe)[self.channel])])
+        channel = moment.channels(self.probe)[self.channel]
+        place = self._place(channel)
+        value = float(reading[self.channel][place])
         edge, sign, fired = (
             (self.above, "≥", value >= self.above) if self.above is not None else (self.below, "≤", value <= self.below)  # type: ignore[operator]
         )
         seen = f"{self.probe}.{self.channel} = {value:.6g}"
-        return (Firing(value, float(edge or 0), f"{seen} {sign} {edge:.6g}") if fired else None), f"last {seen}"
+        rose = self.above is not None and not any(place)
+        quantity = channel.standard_name if rose else ""
+        firing = Firing(value, float(edge or 0), f"{seen} {sign} {edge:.6g}", quantity)
+        return (firing if fired else None), f"last {seen}"
 
     def unfired(self, carry: Carry) -> str:
         return carry or f"probe {self.probe!r} was never due after step {self.after_step}"

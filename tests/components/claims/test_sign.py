@@ -117,3 +117,15 @@ def test_an_arm_that_never_meets_its_threshold_is_not_said_to(decide, tmp_path):
     assert decide("sign", short, sign="positive", since="edge", **OUTLIERS).holds is None
     after = decide("sign", both, sign="positive", since="edge", **OUTLIERS)
     assert (after.runs, after.sentence.endswith("(one run; 1 without a number there)")) == (1, True)
+
+
+def test_a_run_that_cannot_tell_where_the_threshold_was_met_decides_nothing(decide, tmp_path):
+    """The curvature that exit's threshold is about was not recorded: that it never met it would be a guess."""
+    make_run(tmp_path / "run", steps=340)
+    run = open_run(tmp_path / "run")
+    run["exit"].attributes["threshold_quantity"] = "preconditioned_sharpness"
+    for stretch in ({"until": "edge"}, {"since": "edge"}):
+        verdict = decide("sign", Ensemble((run,)), sign="positive", **stretch, **OUTLIERS)
+        assert verdict.holds is None
+        assert "never" not in verdict.sentence
+    assert decide("sign", Ensemble((run,)), sign="positive", **OUTLIERS).holds is True

@@ -12,7 +12,11 @@ from studyrun.components.optimizers.gd import Gd
 from studyrun.components.optimizers.torch_optimizer import TorchOptimizer
 from studyrun.components.triggers.edge_of_stability import EdgeOfStability
 from studyrun.errors import ComponentError
+from studyrun.launch.start import launch
+from studyrun.study import load_study
+from studyrun.trace import edge
 from studyrun.trace.channel import Channel, Dimension
+from studyrun.trace.reader import open_run
 
 CHANNEL = Channel("eigenvalue", "sharpness", (Dimension("k", (1, 2)),), standard_name="sharpness")
 
@@ -81,3 +85,53 @@ def test_it_refuses_what_it_cannot_watch(optimizer, words: str) -> None:
         EdgeOfStability().check_context(
             SimpleNamespace(optimizer=optimizer), {"loss": {}, "curvature": {"eigenvalue": CHANNEL}}
         )
+
+
+STUDY = """\
+model: {use: mlp, hidden: [4], activation: tanh}
+dataset: {use: chebyshev, degree: 3, points: 12}
+loss: squared_error
+optimizer: {use: gd, lr: 0.5}
+stop: {steps: 6}
+probes:
+  - {use: sharpness, every: 1, k: 2}
+branches:
+  edge: {at: {use: edge_of_stability, after_step: 1, factor: FACTOR}}
+  step: {at: {use: step, step: 4}}
+  time: {at: {use: time, time: 2.0}}
+  own: {at: {use: same_number}}
+  second: {from: edge, at: {use: edge_of_stability, after_step: 3, factor: FACTOR}}
+"""
+OWN = '''
+"""A trigger that fires at the number of the threshold and does not say what it watched."""
+
+from studyrun.plugin import Firing, Trigger
+
+
+class SameNumber(Trigger):
+    """Fires at step 3."""
+
+    def check(self, moment, carry):
+        level = moment.context.optimizer.threshold().value
+        return (Firing(level, level, "the number of the threshold") if moment.step == 3 else None), carry
+'''
+
+
+def test_only_a_fork_whose_trigger_watched_the_curvature_at_the_very_threshold_is_at_the_edge(tmp_path) -> None:
+    """2/η = 4 is a step's number too: of five forks in a real run, the edge is where the curvature was looked at."""
+    (tmp_path / "plugins/triggers").mkdir(parents=True)
+    (tmp_path / "plugins/triggers/same_number.py").write_text(OWN)
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY.replace("FACTOR", "1.0e-6"))
+    launch(load_study(path), out=tmp_path / "low", command=["studyrun", "run"])
+    run = open_run(tmp_path / "low")
+    found = {arm.name: arm.attributes.get("trigger_quantity") for arm in run.arms.values() if arm.parent}
+    assert found == {"edge": "sharpness", "step": "", "time": "", "own": "", "second": "sharpness"}
+    levels = {name: run[name].attributes["trigger_threshold"] for name in ("step", "own")}
+    assert levels == {"step": run["baseline"].threshold, "own": 4.0}
+    assert not any(edge.forked_at_edge(arm, run.arms.get(arm.parent)) for arm in run.arms.values())
+    for name, parent in (("edge", "baseline"), ("second", "edge")):  # as with factor 1 in a run that gets there
+        run[name].attributes["trigger_threshold"] = run[parent].threshold
+    at_edge = [name for name, arm in run.arms.items() if edge.forked_at_edge(arm, run.arms.get(arm.parent))]
+    assert at_edge == ["edge", "second"]
+    assert edge.met(run, "baseline") == (run["edge"].fork_step, run["edge"].fork_time)

@@ -63,6 +63,36 @@ def test_threshold_passes_over_nan_and_steps_without_a_reading() -> None:
     assert first_firing(Threshold(probe="loss", channel="train", above=4.0), moments) == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "quantity"),
+    [
+        ({"channel": "train", "above": 4.0}, "training_loss"),
+        ({"channel": "train", "below": 4.0}, ""),
+        ({"channel": "eigenvalue", "above": 4.0, "select": {"k": 1}}, "sharpness"),
+        ({"channel": "eigenvalue", "above": 4.0, "select": {"k": 2}}, ""),
+        ({"channel": "by_group", "above": 4.0, "select": {"group": "outlier"}}, ""),
+    ],
+)
+def test_threshold_says_which_quantity_rose_and_only_of_the_first_place(options, quantity: str) -> None:
+    """The second eigenvalue is no sharpness, and one that falls to a level has not met it."""
+    k = Dimension("k", (1, 2))
+    known = {
+        "train": Channel("train", "loss", standard_name="training_loss"),
+        "eigenvalue": Channel("eigenvalue", "sharpness", (k,), standard_name="sharpness"),
+        "by_group": GROUPS,
+    }
+    values = {name: np.full(channel.shape, 4.0) for name, channel in known.items()}
+    at = SimpleNamespace(step=1, channels=lambda label: known, reading=lambda label: values)
+    firing, _ = Threshold(probe="any", **options).check(at, None)
+    assert firing.quantity == quantity
+
+
+@pytest.mark.parametrize("trigger", [Step(step=4), Time(time=4.0), LossBelow(value=4.0)])
+def test_what_is_no_measured_quantity_has_none(trigger) -> None:
+    firing, _ = trigger.check(moment(4, 3.0, time=4.0), trigger.start())
+    assert (firing.threshold, firing.quantity) == (4.0, "")
+
+
 @pytest.mark.parametrize(("options", "step"), [({"value": 2.0}, 4), ({"value": 2.5, "every": 3}, None)])
 def test_loss_below_is_strict_and_looks_every_so_often(options, step: int | None) -> None:
     assert first_firing(LossBelow(**options), WAVE) == step
