@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.02  # seconds, doubled at each attempt: a commit takes some milliseconds
+NO_DAMAGE = "nothing speaks for damage"
 _own: dict[Path, list[tuple[int, int] | None]] = {}
 """The traces that have been found to lead nowhere else, as they stood then."""
 
@@ -59,19 +60,42 @@ def damage(path: Path, name: str, error: Exception) -> str:
     """What to say of a trace, or of one channel in it, that raises `error` on reading."""
     where = f"{path}: {name.strip('/')}" if name else str(path)
     reason = str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"{where} cannot be read: this process lacks the memory for it ({reason}); {NO_DAMAGE}"
     return f"{where} cannot be read: {reason}; `studyrun check {path.parent}` says what is damaged"
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """The file as the last commit left it, or leaves it, if its journal is still there."""
-    journal = read_journal(path)
-    if journal is None:
-        with h5py.File(path, "r", locking=False) as file:
+    if (file := _direct(path)) is not None:
+        with file:
             yield file
         return
-    with PagedFile(path, os.open(path, os.O_RDONLY), journal) as pages, h5py.File(pages, "r") as file:
+    with pages(path) as content, h5py.File(content, "r") as file:
         yield file
+
+
+def _direct(path: Path) -> h5py.File | None:
+    """The file opened by HDF5 itself, the quicker way; None with a journal, and where HDF5 does not open it.
+
+    Of a file that this process holds open already, HDF5 allows no second way of opening it, and locks may be forced.
+    """
+    if journal_of(path).exists():
+        return None
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError:
+        return None
+
+
+def pages(path: Path) -> PagedFile:
+    """The bytes of the trace with its journal's pages over them. Raises `TraceError` where they cannot be had."""
+    try:
+        journal = read_journal(path)
+        return PagedFile(path, os.open(path, os.O_RDONLY), journal)
+    except OSError as error:
+        raise TraceError(f"{path} cannot be opened: {error.strerror or error}; {NO_DAMAGE}") from error
 
 
 def _stamps(path: Path) -> list[tuple[int, int] | None]:

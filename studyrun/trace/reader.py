@@ -88,8 +88,10 @@ class Run:
 
         path = self.path / folder.TRACE
         try:
-            with xarray.open_datatree(path, engine="h5netcdf", driver_kwds={"locking": False}) as tree:
+            with file.pages(path) as content, xarray.open_datatree(content, engine="h5netcdf") as tree:  # type: ignore[arg-type]
                 return tree.load()
+        except TraceError:
+            raise
         except Exception as error:
             raise TraceError(file.damage(path, "", error)) from error
 
