@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
-from studyrun.component import Carry, Context, EigenpairRequest, Firing
+from studyrun.component import Carry, Context, EigenpairRequest, Firing, Trigger
 from studyrun.engine.guard import MarkGuard
 from studyrun.engine.ledger import Ledger
-from studyrun.engine.measuring import Readings, due_at, in_order, joint_requests, measure
+from studyrun.engine.measuring import Readings, due_at, in_order, joint_requests, measure, own_carry
+from studyrun.engine.plain import copied
+from studyrun.engine.reachable import is_peoples
 from studyrun.engine.recorder import Recorder
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.engine.state import ArmState
@@ -28,6 +31,10 @@ class Ending:
 
     state: str
     reason: str
+
+
+def _of_branch(branch: Branch) -> str:
+    return f"the trigger of branch {branch.name!r}"
 
 
 class LiveMoment:
@@ -90,18 +97,25 @@ class Arm:
 
     def __post_init__(self) -> None:
         self.probes = in_order(self.probes)
-        self.guard = MarkGuard({}, self.trainer.problem.device)
+        self.guard = MarkGuard(self.trainer.problem)
         self.reached_by = self.name
 
     def start(self) -> None:
         """Give every probe and trigger its first carry, unless it has one from a parent or a checkpoint."""
+        self.guard.tensors = self.trainer.watched()
         for entry in self.probes:
             if entry.label not in self.carries:
-                self.carries[entry.label] = entry.probe.start(self.trainer.problem)
+                first = partial(entry.probe.start, self.trainer.problem)
+                self.carries[entry.label] = self._first_carry(f"probe {entry.label!r}", first)
         for branch in self.branches:
-            self.triggers.setdefault(branch.name, branch.trigger.start())
-        if self.stop.when is not None:
-            self.triggers.setdefault(STOP, self.stop.when.start())
+            if branch.name not in self.triggers:
+                self.triggers[branch.name] = self._first_carry(_of_branch(branch), branch.trigger.start)
+        if self.stop.when is not None and STOP not in self.triggers:
+            self.triggers[STOP] = self._first_carry(STOP, self.stop.when.start)
+
+    def _first_carry(self, who: str, start: Callable[[], Carry]) -> Carry:
+        with self.guard.around(f"{who}: start", self.trainer.step):
+            return own_carry(who, start())
 
     def load(self, state: ArmState) -> bool:
         """Take over a state; False if the optimizer's part was left out because its class changed."""
@@ -161,7 +175,7 @@ class Arm:
             states=trainer.optimizer.state,
             ledger=self.ledger,
         )
-        self.guard.tensors = trainer.watched() if due else {}
+        self.guard.tensors = trainer.watched() if due or self.triggers else {}
         readings: Readings = {}
         # A branch measures its fork step anew: what a probe freezes there is what it froze in the arm that forked.
         snapshot.moment = LiveMoment(snapshot, readings, self.channels, self.context_of(self.reached_by))
@@ -179,12 +193,20 @@ class Arm:
         for branch in self.branches:
             if branch.name not in self.triggers:
                 continue
-            firing, carry = branch.trigger.check(moment, self.triggers[branch.name])
+            firing, carry = self._asked(_of_branch(branch), branch.trigger, moment, self.triggers[branch.name])
             if firing is None:
                 self.triggers = {**self.triggers, branch.name: carry}
                 continue
             self.fork(branch, firing, replace(self.state(), triggers=self._inherited(branch)))
             self.triggers = {name: kept for name, kept in self.triggers.items() if name != branch.name}
+
+    def _asked(self, who: str, trigger: Trigger, moment: LiveMoment, carry: Carry) -> tuple[Firing | None, Carry]:
+        """Ask a trigger. Somebody's own may draw random numbers or write where it must not, as probes may."""
+        if not is_peoples(type(trigger).__module__):
+            return trigger.check(moment, carry)
+        with self.guard.around(who, moment.step):
+            firing, after = trigger.check(moment, copied(carry))
+        return firing, own_carry(who, after)
 
     def _inherited(self, branch: Branch) -> dict[str, Carry]:
         """What `stop.when` has seen so far, for a branch that stops on the same: it must end where this arm does."""
@@ -196,7 +218,7 @@ class Arm:
         if stop.loss_below is not None and self._loss_known() and moment.train_loss < stop.loss_below:
             return Ending("complete", f"training loss {moment.train_loss:.6g} < {stop.loss_below:.6g}")
         if stop.when is not None:
-            firing, carry = stop.when.check(moment, self.triggers[STOP])
+            firing, carry = self._asked(STOP, stop.when, moment, self.triggers[STOP])
             self.triggers = {**self.triggers, STOP: carry}
             if firing is not None:
                 return Ending("complete", firing.reason)

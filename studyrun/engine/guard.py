@@ -5,43 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from studyrun.curvature.memory import ran_out_of_memory
-from studyrun.engine import random_state
+from studyrun.engine.problem import Problem
+from studyrun.engine.random_state import forked
 from studyrun.errors import ProbeError
-
-COMPARED_IN_FULL = 2  # the first measurements of each probe: `.data` writes bypass torch's version counters
 
 
 class MarkGuard:
-    """Watches tensors while a probe measures.
+    """Watches tensors while a probe or a trigger works, which draws from global generators of its own.
 
-    A write in place is told by the tensor's version counter; during a probe's first measurements all values are
-    compared as well. Drawing from a global generator is undone, not refused: libraries do it without saying so.
+    A write in place is told by the tensor's version counter; `.data` and numpy's views bypass that, so that all values
+    are compared as well at the first, second, fourth, eighth ... time. What the model keeps in attributes as it is
+    passed through is put back, not refused: it cannot know who passes through it.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        self.tensors, self.device = tensors, device
-        self._measured: dict[str, int] = {}
+    def __init__(self, problem: Problem) -> None:
+        self.tensors: Mapping[str, Tensor] = {}
+        self._problem = problem
+        self._times: dict[str, int] = {}
 
     @contextmanager
-    def around(self, label: str) -> Iterator[Callable[[], None]]:
-        """Raise `ProbeError` if the block writes to a watched tensor; put every global generator back.
+    def around(self, who: str, step: int) -> Iterator[Callable[[], None]]:
+        """Raise `ProbeError` if the block writes to a watched tensor, naming `who`.
 
-        The block is given what puts them back before its end, for a second attempt.
+        The block is given what sets the global generators back to its beginning, for a second attempt.
         """
         versions = {name: tensor._version for name, tensor in self.tensors.items()}
-        copies = self._copies() if self._measured.get(label, 0) < COMPARED_IN_FULL else {}
-        self._measured[label] = self._measured.get(label, 0) + bool(copies)
-        state = random_state.capture(self.device)
+        times = self._times[who] = self._times.get(who, 0) + 1
+        copies = self._copies() if times & (times - 1) == 0 else {}
+        hidden = self._problem.hidden["training"]
+        kept = hidden.now()
         try:
-            yield lambda: random_state.restore(state, self.device)
+            with forked(self._problem.study.seed.probe, who, step, device=self._problem.device) as rewind:
+                yield rewind
         finally:
-            random_state.restore(state, self.device)
+            if hidden.now() is not kept:
+                hidden.put(kept)
         if (name := self.changed(versions, copies)) is not None:
-            raise ProbeError(f"probe {label!r} wrote to {name} in place; a probe must leave no mark on training")
+            raise ProbeError(f"{who} wrote to {name} in place; it must leave no mark on training")
 
     def _copies(self) -> Mapping[str, Tensor]:
         """All tensors as they are; none where memory does not suffice: version counters have to do this time."""

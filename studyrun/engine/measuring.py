@@ -11,6 +11,7 @@ from studyrun.component import Carry, Context, EigenpairRequest
 from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.engine.guard import MarkGuard
 from studyrun.engine.ledger import Ledger
+from studyrun.engine.plain import NotPlainError, copied
 from studyrun.engine.recorder import Recorder
 from studyrun.engine.shortage import Shortage
 from studyrun.engine.snapshot import LiveSnapshot
@@ -56,7 +57,7 @@ def measure(
     """
     after = dict(carries)
     for entry in entries:
-        with guard.around(entry.label) as rewind, ledger.bill(f"probe {entry.label}"):
+        with guard.around(f"probe {entry.label!r}", snapshot.step) as rewind, ledger.bill(f"probe {entry.label}"):
             shortage = Shortage(entry.label, snapshot, recorder.warn)
             while (result := _one(entry, snapshot, carries.get(entry.label), shortage)) is None:
                 rewind()
@@ -72,7 +73,7 @@ def _one(
 ) -> tuple[Mapping[str, Any], Carry] | None:
     """Reading and carry; None where memory ran out and room was made since."""
     try:
-        result = entry.probe.measure(snapshot, carry)
+        result = entry.probe.measure(snapshot, copied(carry))
     except StudyrunError as error:
         raise ProbeError(f"probe {entry.label!r} at step {snapshot.step}: {error}") from error
     except Exception as error:
@@ -91,4 +92,16 @@ def _one(
 def _checked(entry: ProbeEntry, result: Any) -> tuple[Mapping[str, Any], Carry]:
     if not isinstance(result, tuple) or len(result) != 2:
         raise ProbeError(f"probe {entry.label!r} must return (reading, carry), not {type(result).__name__}")
-    return result
+    reading, carry = result
+    return reading, own_carry(f"probe {entry.label!r}", carry)
+
+
+def own_carry(who: str, carry: Carry) -> Carry:
+    """What was handed over, in memory of its own: it may be a view of what training moves on.
+
+    Raises `ProbeError` for what a checkpoint cannot hold.
+    """
+    try:
+        return copied(carry)
+    except NotPlainError as error:
+        raise ProbeError(f"{who} hands over a carry that a checkpoint cannot hold: {error}") from error

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from studyrun.component import Data, Grouping, Loss, Optimizer, Split, Statistics
+from studyrun.component import Component, Data, Grouping, Loss, Optimizer, Split, Statistics
 from studyrun.curvature.flat import chunks
 from studyrun.curvature.graphs import GRAPH_BYTES
-from studyrun.engine.random_state import seeded
-from studyrun.errors import ProbeError, StudyrunError
+from studyrun.engine.hidden_state import HiddenState
+from studyrun.engine.random_state import forked, seeded
+from studyrun.engine.reachable import is_peoples
+from studyrun.errors import ComponentError, ProbeError, StudyrunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +55,11 @@ class Problem:
     dtype: torch.dtype
     device: torch.device
     measuring: MeasuringChunks = field(default_factory=MeasuringChunks)
+    hidden: dict[str, HiddenState] = field(default_factory=dict)
+    """What people's code keeps by itself: `training` within reach of model and loss, `probing` of probes and triggers.
+
+    All arms share it, as they share the model.
+    """
 
     @property
     def loss(self) -> Loss:
@@ -67,10 +76,57 @@ class Problem:
         """The parameters by name, in the model's order, which is also the order of flat vectors."""
         return dict(self.model.named_parameters())  # walking the modules anew at every use costs more than a small step
 
+    @property
+    def named_buffers(self) -> dict[str, Tensor]:
+        """The buffers by name, as the modules hold them now: a forward pass may put another tensor there."""
+        return {
+            prefix + name: buffer
+            for prefix, module in self._named_modules
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        }
+
+    def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        """Let the modules hold these buffers: in the tensors that are there, where type and shape agree."""
+        for prefix, module in self._named_modules:
+            for name, held in module._buffers.items():
+                wanted = buffers.get(prefix + name)
+                if wanted is not None and held is not None and _alike(held, wanted):
+                    with torch.no_grad():
+                        held.copy_(wanted)
+                else:
+                    module._buffers[name] = None if wanted is None else wanted.to(self.device, copy=True)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """The parameters and buffers that the engine carries."""
+        yield from self.named_tensors.values()
+        yield from self.named_buffers.values()
+
+    def check_parameters(self) -> None:
+        """Raise `ComponentError` if the model has put other parameters or modules in the place of those it began with.
+
+        The optimizer would go on to move the old ones.
+        """
+        for (prefix, module), (parameters, modules) in zip(self._named_modules, self._first_members, strict=True):
+            for held, first in ((module._parameters, parameters), (module._modules, modules)):
+                if len(held) != len(first) or not all(map(is_, held.values(), first)):
+                    names = [name for name, one in held.items() if not any(one is other for other in first)]
+                    changed = prefix + (names[0] if names else "")
+                    raise ComponentError(
+                        f"model {self.study.names.get('model', '')!r} replaces {changed!r} as it trains, and the "
+                        "optimizer would go on to move what was there before; write into the parameter that is there, "
+                        "or register a buffer"
+                    )
+
     @cached_property
-    def named_buffers(self) -> Mapping[str, Tensor]:
-        """The buffers by name."""
-        return dict(self.model.named_buffers())
+    def _named_modules(self) -> tuple[tuple[str, nn.Module], ...]:
+        return tuple((f"{name}." if name else "", module) for name, module in self.model.named_modules())
+
+    @cached_property
+    def _first_members(self) -> tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...]:
+        return tuple(
+            (tuple(module._parameters.values()), tuple(module._modules.values())) for _, module in self._named_modules
+        )
 
     @cached_property
     def deterministic(self) -> set[tuple[str, str | None, str]]:
@@ -175,12 +231,10 @@ def choose_device(name: str) -> torch.device:
 def build_problem(study: Study, data_folder: Path) -> Problem:
     """Load the data, form the groups, build the model, all on the study's device and in its precision."""
     device, dtype = choose_device(study.device), getattr(torch, study.precision)
-    data = study.dataset.load(data_folder, seeded(study.seed.subset, "dataset"))
-    grouping = study.groups.form(data, seeded(study.seed.subset, "groups")) if study.groups else None
-    data = grouping.data if grouping else data
-    model = study.model.build(data.example_shape, data.outputs, seeded(study.seed.init, "init"))
+    data, grouping = load_data(study, data_folder)
+    model = build_model(study, data)
     placed = _place_data(data, dtype, device)
-    return Problem(
+    problem = Problem(
         study=study,
         data=placed,
         grouping=_place_grouping(grouping, placed, dtype, device),
@@ -188,6 +242,56 @@ def build_problem(study: Study, data_folder: Path) -> Problem:
         dtype=dtype,
         device=device,
     )
+    problem.hidden.update(hidden_states(problem))
+    return problem
+
+
+def load_data(study: Study, folder: Path) -> tuple[Data, Grouping | None]:
+    """The data set, and its groups, which may replace examples, each drawn under generators of its own."""
+    cpu, seed = torch.device("cpu"), study.seed.subset
+    with forked(seed, "dataset", device=cpu):
+        data = study.dataset.load(folder, seeded(seed, "dataset"))
+    if study.groups is None:
+        return data, None
+    with forked(seed, "groups", device=cpu):
+        grouping = study.groups.form(data, seeded(seed, "groups"))
+    return grouping.data, grouping
+
+
+def build_model(study: Study, data: Data) -> nn.Module:
+    """The model as it is initialised, on the CPU, drawn under generators of its own."""
+    with forked(study.seed.init, "init", device=torch.device("cpu")):
+        return study.model.build(data.example_shape, data.outputs, seeded(study.seed.init, "init"))
+
+
+def hidden_states(problem: Problem) -> dict[str, HiddenState]:
+    """What the code of a study's components keeps by itself, found anew at the beginning of each process."""
+    studies = (problem.study, *(branch.study for branch in problem.study.branches))
+    training: dict[str, object] = {f"model {problem.study.names.get('model', '')!r}": problem.model}
+    probing: dict[str, object] = {}
+    for study in studies:
+        training |= (
+            _code_of("model", study.model) | _code_of("loss", study.loss) | _code_of("optimizer", study.optimizer)
+        )
+        for entry in study.probes:
+            probing |= _code_of(f"probe {entry.label!r}", entry.probe)
+        if study.stop.when is not None:
+            probing |= _code_of("stop.when", study.stop.when)
+    for branch in problem.study.branches:
+        probing |= _code_of(f"branches.{branch.name}.at", branch.trigger)
+    return {name: HiddenState(roots, problem.tensors) for name, roots in (("training", training), ("probing", probing))}
+
+
+def _code_of(what: str, component: Component) -> dict[str, object]:
+    """Somebody's own component: its class, and the file that it stands in."""
+    kind = type(component)
+    if not is_peoples(kind.__module__):
+        return {}
+    return {f"{what}: {kind.__name__}": kind, f"{what}: its file": sys.modules.get(kind.__module__)}
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
 
 
 def _place_split(split: Split, dtype: torch.dtype, device: torch.device) -> Split:

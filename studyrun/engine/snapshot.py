@@ -35,7 +35,7 @@ from studyrun.curvature import (
 from studyrun.engine.ledger import Ledger
 from studyrun.engine.passes import Pass, forward_pass, outputs_pass, training_pass
 from studyrun.engine.problem import Problem
-from studyrun.engine.random_state import seeded
+from studyrun.engine.random_state import forked, seeded
 from studyrun.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class LiveSnapshot:
-    """Implements the contract `studyrun.component.Snapshot` on the live model.
+    """Implements the contract `studyrun.component.Snapshot` on the live model. What probes share they get in copies.
 
     `spectral` holds what the last eigenpair solves left to start from, by statistics; after a solve here, the new one.
     `states` is the torch optimizer's own state by parameter. `moment` is what a probe's trigger is shown.
@@ -86,8 +86,10 @@ class LiveSnapshot:
         return seeded(self.problem.study.seed.probe, "probe", purpose, self.step)
 
     def _once(self, account: str, compute: Callable[[], T]) -> T:
+        """What is computed on first use, under random numbers that do not depend on which probe asked first."""
         if account not in self._known:
-            with self._ledger.bill(account):
+            seed = self.problem.study.seed.probe
+            with self._ledger.bill(account), forked(seed, "shared", account, self.step, device=self.problem.device):
                 self._known[account] = compute()
         return self._known[account]  # type: ignore[return-value]
 
@@ -113,31 +115,30 @@ class LiveSnapshot:
     def losses(self, split: SplitName = "train") -> Tensor:
         """The loss of each example (n,): those of the step's own full pass where it made one, no probe's."""
         if split == "train" and self._in_training_mode:
-            return self._pass.losses
-        return self._evaluated(split)[0]
+            return self._pass.losses.clone()
+        return self._evaluated(split)[0].clone()
 
     def correct(self, split: SplitName = "train") -> Tensor | None:
         """Which examples are classified rightly, bool (n,), or None."""
-        if split == "train" and self._in_training_mode:
-            return self._pass.correct
-        return self._evaluated(split)[1]
+        correct = self._pass.correct if split == "train" and self._in_training_mode else self._evaluated(split)[1]
+        return None if correct is None else correct.clone()
 
     @property
     def train_loss(self) -> float:
         """The mean training loss."""
         if self._in_training_mode:
             return self._pass.mean
-        return self._once("mean", lambda: float(self.losses("train").double().mean()))
+        return float(self._evaluated("train")[0].double().mean())
 
     @property
     def gradient(self) -> Tensor:
         """The gradient of the training loss, (p,)."""
-        return self._once("flat gradient", lambda: flatten(self._pass.gradient))
+        return flatten(self._pass.gradient)
 
     @property
     def group_gradients(self) -> Tensor:
         """The gradient of each group's mean loss, (g, p)."""
-        return self._once("group gradients", self._group_gradients)
+        return self._once("group gradients", self._group_gradients).clone()
 
     def _group_gradients(self) -> Tensor:
         groups, train = self.problem.groups, self.problem.data.train
@@ -222,7 +223,8 @@ class LiveSnapshot:
             announced = self._requests.get(statistics)
             request = replace(announced.joint(asked), exploration=announced.exploration) if announced else asked
             self._eigenpairs[statistics] = solved = (request, self._solve(request))
-        return solved[1].first(asked.wanted(solved[1].values))
+        found = solved[1].first(asked.wanted(solved[1].values))
+        return replace(found, values=found.values.clone(), vectors=found.vectors.clone())
 
     def _solve(self, request: EigenpairRequest) -> Eigenpairs:
         hessian = self.operator("hessian", statistics=request.statistics)
@@ -258,7 +260,7 @@ class LiveSnapshot:
     @property
     def preconditioner(self) -> Tensor:
         """The diagonal of the optimizer's P, (p,)."""
-        return self._once("preconditioner", self._preconditioner)
+        return self._once("preconditioner", self._preconditioner).clone()
 
     def _preconditioner(self) -> Tensor:
         optimizer, diagonal = self.problem.optimizer, []

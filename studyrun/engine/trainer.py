@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.engine import random_state
+from studyrun.engine.hidden_state import HiddenState, State
 from studyrun.engine.passes import Pass, differentiable_pass, training_pass
+from studyrun.engine.plain import copied
 from studyrun.engine.problem import Problem
-from studyrun.engine.random_state import seeded
+from studyrun.engine.random_state import forked, seeded
+from studyrun.engine.reachable import Reachable
 from studyrun.engine.shortage import training_explained
-from studyrun.engine.state import ArmState, clone_tensors
+from studyrun.engine.slots import Slots
+from studyrun.engine.state import ArmState
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a step finds and a forward pass may change: buffers, generators, and what code keeps by itself."""
+
+    buffers: dict[str, Tensor]
+    random: random_state.GlobalState
+    hidden: dict[str, State]
 
 
 class Trainer:
@@ -26,9 +38,16 @@ class Trainer:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.step, self.time = problem, 0, 0.0
-        self.optimizer = problem.optimizer.build(problem.named_tensors.values())
+        with forked(problem.study.seed.init, "optimizer", device=problem.device):
+            self.optimizer = problem.optimizer.build(problem.named_tensors.values())
+        who = f"optimizer {problem.study.names.get('optimizer', '')!r}"
+        root = {who: self.optimizer}
+        self._hidden = {**problem.hidden, "optimizer": HiddenState(root, problem.tensors)}
+        found = Reachable(root, ()).optimizers
+        self._slots = Slots(found.pop(who), who)
+        self._inner = {path: Slots(optimizer, path) for path, optimizer in found.items()}
         self._taken: Pass | None = None
-        self._begun: tuple[dict[str, Tensor], random_state.GlobalState] | None = None
+        self._begun: Beginning | None = None
         self._order: tuple[int, Tensor] | None = None
         self._alike: bool | None = None
 
@@ -50,9 +69,13 @@ class Trainer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def begin(self) -> None:
-        """Note buffers and random state as this step finds them."""
-        buffers = {name: buffer.clone() for name, buffer in self.problem.named_buffers.items()}
-        self._begun = (buffers, random_state.capture(self.problem.device))
+        """Note what this step finds. Raises `ComponentError` where something changed that cannot be written down."""
+        self.problem.check_parameters()
+        self._begun = Beginning(
+            copied(self.problem.named_buffers),
+            random_state.capture(self.problem.device),
+            {name: hidden.now() for name, hidden in self._hidden.items()},
+        )
 
     def evaluate(self, curvature: bool = False) -> Pass:
         """Compute this step's losses and gradient: over the full training set, or over its mini-batch.
@@ -85,18 +108,23 @@ class Trainer:
         return None
 
     def _rewind(self) -> None:
-        """Put buffers and random state back to where `begin` found them."""
-        assert self._begun is not None, "begin comes before evaluate"
-        buffers, random = self._begun
-        with torch.no_grad():
-            for name, buffer in self.problem.named_buffers.items():
-                buffer.copy_(buffers[name])
-        random_state.restore(random, self.problem.device)
+        """Put back whatever a forward pass may have changed since `begin`."""
+        begun = self._known_beginning
+        self.problem.set_buffers(begun.buffers)
+        random_state.restore(begun.random, self.problem.device)
+        for name, state in begun.hidden.items():
+            self._hidden[name].put(state)
+
+    @property
+    def _known_beginning(self) -> Beginning:
+        assert self._begun is not None, "begin comes first"
+        return self._begun
 
     def _compared(self, taken: Pass) -> Pass:
         """The pass with a graph from a second one, if they agree to the bit; no random number is used up."""
         parameters = tuple(self.problem.named_tensors.values())
-        state = random_state.capture(self.problem.device)
+        state, hidden = random_state.capture(self.problem.device), self.problem.hidden["training"]
+        kept = hidden.now()
         try:
             again = differentiable_pass(
                 self.problem, self.problem.data.train, lambda inputs: self.problem.forward(parameters, inputs)
@@ -108,6 +136,7 @@ class Trainer:
             return taken
         finally:
             random_state.restore(state, self.problem.device)
+            hidden.put(kept)
         pairs = zip((taken.losses, *taken.gradient), (again.losses, *again.gradient), strict=True)
         self._alike = all(torch.equal(one, other) for one, other in pairs)
         return replace(taken, graph=again.graph) if self._alike else taken
@@ -157,6 +186,7 @@ class Trainer:
         self.time += self.lr
         with training_explained(self.problem, self.step):
             self.optimizer.step()
+        self._slots.check_rates(self.step)
         self.step += 1
         self._taken = None
 
@@ -165,7 +195,7 @@ class Trainer:
         train, test = self.problem.data.train, self.problem.data.test
         found = {f"parameter {name}": parameter.detach() for name, parameter in self.problem.named_tensors.items()}
         found |= {f"buffer {name}": buffer for name, buffer in self.problem.named_buffers.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
+        for index, state in self._slots.live().items():
             found |= {f"optimizer {key} {index}": value for key, value in state.items() if isinstance(value, Tensor)}
         if self._taken is not None:
             found |= {f"gradient {index}": gradient for index, gradient in enumerate(self._taken.gradient)}
@@ -177,16 +207,19 @@ class Trainer:
 
     def save(self) -> ArmState:
         """The state as this step began, in copies."""
-        assert self._begun is not None, "begin comes before save"
-        buffers, random = self._begun
+        begun, slots = self._known_beginning, self._slots.save()
+        changes = {name: hidden.changes(begun.hidden[name]) for name, hidden in self._hidden.items()}
         return ArmState(
             step=self.step,
             time=self.time,
-            parameters=clone_tensors({n: p.detach() for n, p in self.problem.named_tensors.items()}),
-            buffers=clone_tensors(buffers),
-            optimizer=clone_tensors(self.optimizer.state_dict()["state"]),
+            parameters=copied({n: p.detach() for n, p in self.problem.named_tensors.items()}),
+            buffers=copied(begun.buffers),
+            optimizer=slots["state"],
             optimizer_class=type(self.optimizer).__name__,
-            random=random_state.to_plain(random),
+            random=random_state.to_plain(begun.random),
+            options=slots["groups"],
+            hidden={name: changed for name, changed in changes.items() if changed},
+            inner={path: one.save() for path, one in self._inner.items()},
         )
 
     def load(self, state: ArmState) -> bool:
@@ -198,21 +231,14 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.problem.named_tensors.items():
                 parameter.copy_(state.parameters[name])
-            for name, buffer in self.problem.named_buffers.items():
-                buffer.copy_(state.buffers[name])
+        self.problem.set_buffers(state.buffers)
         random_state.restore(random_state.from_plain(state.random), self.problem.device)
         fits = state.optimizer_class == type(self.optimizer).__name__
         if fits:
-            own = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": clone_tensors(state.optimizer), "param_groups": own})
-            self._restore_types(state.optimizer)
+            self._slots.load(state.optimizer, state.options)
+            for path, slots in state.inner.items():
+                self._inner[path].load(slots["state"], slots["groups"])
+        for name, hidden in self._hidden.items():
+            if fits or name != "optimizer":
+                hidden.put_changes(state.hidden.get(name, {}))
         return fits
-
-    def _restore_types(self, saved: dict[int, dict[str, Any]]) -> None:
-        """Undo what torch does to scalars of its own type (NAdam's `mu_product`): it casts them to the parameters'."""
-        numbers = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
-        for index, parameter in enumerate(numbers):
-            for key, value in saved.get(index, {}).items():
-                loaded = self.optimizer.state[parameter][key]
-                if isinstance(value, Tensor) and loaded.dtype != value.dtype:
-                    self.optimizer.state[parameter][key] = value.to(loaded.device, copy=True)

@@ -1,0 +1,146 @@
+"""State that people's code keeps outside parameters, buffers and the optimizer's slots: attributes, counters, globals.
+
+A model may count its calls in an attribute, a hook in a variable around it, a plugin in a global of its file. What such
+code keeps is found by walking through it from its roots, and carried like everything else that changes as steps are
+taken. What changes and cannot be written down is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from operator import is_
+from typing import Any
+
+from torch import Tensor
+
+from studyrun.engine.plain import NotPlainError, copied, decode, encode, same
+from studyrun.engine.reachable import Holder, Reachable, is_constant, is_iterator
+from studyrun.errors import ComponentError
+
+State = Mapping[str, Mapping[str, Any]]
+"""What is kept, encoded: by the path of the object that holds it, then by its name there."""
+
+_SMALL = 4096  # elements of a tensor that are compared each time: its version does not count writes through `.data`
+
+
+class HiddenState:
+    """Everything plain within reach of `roots`. `carried` are the tensors that the engine carries by itself.
+
+    `first` is what was there in the beginning, which a fresh process makes anew, so that only differences are kept.
+    """
+
+    def __init__(self, roots: Mapping[str, object], carried: Callable[[], Iterator[Tensor]] = lambda: iter(())) -> None:
+        self._roots, self._carried = dict(roots), carried
+        self._survey = _Survey(self._roots, carried)
+        self.first: State = self._survey.state
+
+    def now(self) -> State:
+        """What is kept at this moment. Raises `ComponentError` for a change that cannot be written down."""
+        last = self._survey
+        if last.is_current():
+            return last.refreshed()
+        self._survey = survey = _Survey(self._roots, self._carried)
+        for path, thing in survey.opaque.items():
+            if last.opaque.get(path, thing) is not thing:
+                what = type(thing).__qualname__
+                raise _refused(f"{path} is another {what} after each step", "keep tensors, numbers or texts there")
+        for path, held in survey.state.items():
+            if path not in self.first and not _same(held, last.state.get(path, held)):
+                raise _refused(f"{path} came to be as steps were taken, and changes", "make it in `build`")
+        return survey.state
+
+    def changes(self, state: State) -> dict[str, Any]:
+        """How a state differs from the first one, for a checkpoint; empty where nothing changed."""
+        changed: dict[str, Any] = {}
+        for path, before in self.first.items():
+            held = state.get(path, before)
+            new = {name: value for name, value in held.items() if name not in before or not same(value, before[name])}
+            gone = [name for name in before if name not in held]
+            if new or gone:
+                changed[path] = {"new": new, "gone": gone}
+        return changed
+
+    def put(self, state: State) -> None:
+        """Let everything be as it was when `now` returned this state."""
+        survey = _Survey(self._roots, self._carried)
+        for path, holder in survey.holders.items():
+            if (names := state.get(path)) is None:
+                continue  # of a cache that came later
+            current = {name: value for name, value in holder.values().items() if name in survey.state[path]}
+            for name in current.keys() - names.keys():
+                holder.remove(name)
+            for name, value in names.items():
+                if name not in current or not same(encode(current[name]), value):
+                    holder.put(name, decode(value))
+        self._survey = _Survey(self._roots, self._carried)
+
+    def put_changes(self, changed: Mapping[str, Any]) -> None:
+        """Let everything be as in the beginning but for these changes. Raises `ComponentError` if it has no place."""
+        state = {path: dict(names) for path, names in self.first.items()}
+        for path, change in changed.items():
+            if path not in state:
+                raise ComponentError(f"{path} held something when the checkpoint was written, and does not exist now")
+            state[path] = {name: value for name, value in state[path].items() if name not in change["gone"]}
+            state[path] |= change["new"]
+        self.put(state)
+
+
+class _Survey:
+    """One look at everything within reach: what of it is plain, and what no checkpoint could hold."""
+
+    def __init__(self, roots: Mapping[str, object], carried: Callable[[], Iterator[Tensor]]) -> None:
+        reachable = Reachable(roots, carried())
+        self.holders: Mapping[str, Holder] = reachable.holders
+        self.opaque: Mapping[str, object] = {
+            path: thing for path, thing in reachable.others.items() if not is_constant(thing)
+        }
+        self.state: dict[str, dict[str, Any]] = {path: {} for path in self.holders}
+        self._held = [(holder, tuple(holder.values().values())) for holder in self.holders.values()]
+        self._moving: list[tuple[str, str, Any, int]] = []
+        for path, name, value in reachable.plain:
+            self._note(path, name, value)
+        for path, thing in self.opaque.items():
+            if is_iterator(thing):
+                raise _refused(f"{path} is an iterator, whose place moves as it is read", "keep a number there")
+
+    def is_current(self) -> bool:
+        """Whether every object holds the very same things, whatever lies inside of them."""
+        for holder, values in self._held:
+            now = holder.values()
+            if len(now) != len(values) or not all(map(is_, now.values(), values)):
+                return False
+        return True
+
+    def refreshed(self) -> State:
+        """The state, with what lists, dicts, tensors and generators hold by now."""
+        moving, self._moving = self._moving, []
+        for path, name, value, version in moving:
+            if isinstance(value, Tensor) and value.numel() > _SMALL and value._version == version:
+                self._moving.append((path, name, value, version))
+            else:
+                self._note(path, name, value)
+        return self.state
+
+    def _note(self, path: str, name: str, value: Any) -> None:
+        """Put a value into the state, which is made anew: who was given it keeps what it was."""
+        try:
+            encoded = encode(value, f"{path}.{name}")
+        except NotPlainError as error:  # a list that was plain at first
+            raise _refused(f"{path}.{name} holds {error}", "keep such values there") from error
+        if is_constant(value):
+            self.state[path][name] = encoded
+            return
+        self._moving.append((path, name, value, getattr(value, "_version", 0)))
+        before = self.state[path].get(name)
+        if before is None or not same(encoded, before):
+            self.state = {**self.state, path: {**self.state[path], name: encode(copied(value))}}
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+
+
+def _refused(what: str, right: str) -> ComponentError:
+    return ComponentError(
+        f"{what}, and no checkpoint can hold that" + (f"; {right}, or register a buffer" if right else "")
+    )
