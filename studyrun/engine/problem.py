@@ -325,6 +325,28 @@ def fingerprint(data: Data) -> dict[str, Any]:
     return {name: _fingerprint_split(split) for name, split in splits.items() if split is not None}
 
 
+def state_digest(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers, with their names: two models of one digest are the same to the bit."""
+    digest = hashlib.sha256()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def trained_on(data: Data) -> int:
+    """How many test examples have, byte for byte, the inputs of a training example."""
+    if data.test is None:
+        return 0
+    known = set(_rows(data.train.inputs))
+    return sum(row in known for row in _rows(data.test.inputs))
+
+
+def _rows(inputs: Tensor) -> Iterator[bytes]:
+    """A digest of each example's bytes."""
+    return (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in inputs.cpu().numpy())
+
+
 def _fingerprint_split(split: Split) -> dict[str, Any]:
     digest = hashlib.sha256()
     for tensor in (split.inputs, split.targets):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from studyrun import __version__
-from studyrun.engine.problem import Problem, fingerprint
+from studyrun.engine.problem import Problem, fingerprint, state_digest, trained_on
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "pydantic")
 LONGEST_DIFF = 1_000_000
@@ -37,7 +37,9 @@ def provenance(problem: Problem, command: Sequence[str]) -> dict[str, Any]:
         "precision": study.precision,
         "seed": study.seed.model_dump(),
         "parameters": problem.parameters,
+        "initial": {"sha256": state_digest(problem.model)},
         "data": fingerprint(problem.data),
+        "test_in_train": trained_on(problem.data),
         "group_facts": dict(problem.grouping.facts) if problem.grouping else {},
         "plugins": {
             f"{one.kind}/{one.name}": {"origin": one.origin, "sha256": one.sha256}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from studyrun.engine.arms import RunInProgress, RunResult
 from studyrun.engine.checkpoint_folder import newest
 from studyrun.engine.events import Journal, Progress
 from studyrun.engine.prepare import Prepared, prepare
+from studyrun.engine.problem import Problem
 from studyrun.engine.provenance import provenance
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import StudyrunError
@@ -36,7 +37,16 @@ def execute(
         folder / "trace.h5", title=study.title, study=study.to_yaml(), git_commit=git.get("commit", "")
     )
     with _closing(writer, stop):
-        return _guarded(prepared, folder, progress, writer, None, stop)
+        return _guarded(prepared, folder, progress, writer, None, stop, list(_doubts(prepared.problem, facts)))
+
+
+def _doubts(problem: Problem, facts: Mapping[str, Any]) -> Iterator[str]:
+    """What is odd about what was loaded, to be put on record."""
+    if (shared := facts["test_in_train"]) and problem.data.test is not None:
+        yield (
+            f"{shared:,} of {len(problem.data.test):,} test examples are byte for byte training examples: "
+            "what is measured on the test set is not all unseen"
+        )
 
 
 def resume(

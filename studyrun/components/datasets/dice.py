@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 
-from studyrun.plugin import Data, Dataset, Field, Split, field_validator, model_validator
+from studyrun.plugin import ComponentError, Data, Dataset, Field, Split, field_validator, model_validator
 
 Face = Literal["one", "two", "three", "four", "five", "six"]
 FACES: tuple[Face, ...] = ("one", "two", "three", "four", "five", "six")
@@ -35,6 +35,7 @@ RANGES: Mapping[Face, Mapping[str, tuple[float, float]]] = {
 
 _MEAN, _DEVIATION = 0.0241, 0.1182  # of the ink, over every pixel of the whole default pool
 _SCANLINES = 16  # through each pixel
+_MOST_DRAWS = 100  # of one image, until it is no training image
 _RASTERISER = 1  # raised with every change of what the same parameters look like, so that no older cache is read
 
 Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -49,8 +50,9 @@ class Dice(Dataset):
     (x_shift, y_shift) and by its negative. The image spans [−1, 1]². Grey levels are 8 bits deep.
 
     Each class is a pool of 20,000 images fixed by `generation_seed`; the study's seed draws from it. Under one seed a
-    smaller training set lies within a larger one. Images once drawn are kept in $STUDYRUN_CACHE or the user's cache
-    folder. Cost: 0.3 s for 1,000 images.
+    smaller training set lies within a larger one. Of the 60,000 test images of the default pool 16, all of them fours,
+    are byte for byte training images: small thin boxes of like corners round to the same grey levels (see `distinct`).
+    Images once drawn are kept in $STUDYRUN_CACHE or the user's cache folder. Cost: 0.3 s for 1,000 images.
 
     Source: Lowell and Kastner 2024, arXiv 2406.00127, §7.3 and Table 3. R's conventions stand where they are silent:
     R's default device has 72 pixels an inch, on which cex 1 is a disc of radius 2.7 (0.375 of half a 14.4-pixel line
@@ -76,6 +78,8 @@ class Dice(Dataset):
     """Width of a line of weight 1, in thirty-seconds of the image."""
     generation_seed: Annotated[int, Field(ge=0)] = 0
     """Names the pool; another number gives other images."""
+    distinct: bool = False
+    """Draw a test image again, from a further pool, where it is byte for byte one of the training images in use."""
 
     @field_validator("classes")
     @classmethod
@@ -99,27 +103,49 @@ class Dice(Dataset):
         ordinary = [HALF + np.arange(HALF) for _ in self.classes]
         mean, deviation = (_MEAN if self.ink == "white" else 1 - _MEAN), _DEVIATION
         standard = self.normalisation == "standard"
+        train = self._drawn(orders, self.size)
+        test = [] if self.test_size == 0 else self._drawn(ordinary, self.test_size)
+        if self.distinct and test:
+            known = {image.tobytes() for images in train for image in images}
+            test = [self._apart(face, images, known) for face, images in zip(self.classes, test, strict=True)]
         return Data(
-            train=self._split(orders, self.size),
-            test=None if self.test_size == 0 else self._split(ordinary, self.test_size),
+            train=self._split(train),
+            test=self._split(test) if test else None,
             classes=tuple(str(name) for name in self.classes),
             outputs=len(self.classes),
             mean=(mean,) if standard else (),
             deviation=(deviation,) if standard else (),
         )
 
-    def _split(self, orders: list[np.ndarray[Any, Any]], size: int | None) -> Split:
-        """`size` examples, evenly from the classes, each class's in the order given."""
+    def _drawn(self, orders: list[np.ndarray[Any, Any]], size: int | None) -> list[Bytes]:
+        """The ink of `size` examples, evenly from the classes, each class's in the order given."""
         each, rest = divmod(len(orders) * HALF if size is None else size, len(orders))
         counts = [each + (place < rest) for place in range(len(orders))]
-        drawn = [self._images(*entry) for entry in zip(self.classes, orders, counts, strict=True)]
+        return [self._images(*entry) for entry in zip(self.classes, orders, counts, strict=True)]
+
+    def _apart(self, face: Any, images: Bytes, known: set[bytes]) -> Bytes:
+        """A class's test images, those that are `known` drawn again until they are not."""
+        images = images.copy()
+        for further in range(1, _MOST_DRAWS):
+            places = np.flatnonzero([image.tobytes() in known for image in images])
+            if not len(places):
+                return images
+            images[places] = self._draw(face, HALF + places, parameters(face, self.generation_seed, further))
+        raise ComponentError(
+            f"dataset dice: distinct: {len(places)} test images of class {face} are training images however often they "
+            "are drawn: too few pixels, or too little ink, to tell them apart; raise `pixels` or leave `distinct` out"
+        )
+
+    def _split(self, drawn: list[Bytes]) -> Split:
+        """The examples of these inks, class after class, normalised."""
         ink = torch.from_numpy(np.concatenate(drawn)[:, None]).float().div_(255)
         if self.normalisation == "standard":
             ink.sub_(_MEAN).div_(_DEVIATION)
             images = ink if self.ink == "white" else ink.neg_()
         else:
             images = ink if self.ink == "white" else 1 - ink
-        return Split(images, torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)))
+        counts = torch.tensor([len(one) for one in drawn])
+        return Split(images, torch.repeat_interleave(torch.arange(len(counts)), counts))
 
     def _images(self, face: Any, order: np.ndarray[Any, Any], count: int) -> Bytes:
         """The ink of the first `count` in this order, (count, pixels, pixels), from the cache where it has them."""
@@ -132,8 +158,8 @@ class Dice(Dataset):
             _write(path, images)
         return images
 
-    def _draw(self, face: Face, indices: np.ndarray[Any, Any]) -> Bytes:
-        pool = parameters(face, self.generation_seed)
+    def _draw(self, face: Face, indices: np.ndarray[Any, Any], pool: Mapping[str, Array] | None = None) -> Bytes:
+        pool = pool or parameters(face, self.generation_seed)
         images = np.empty((len(indices), self.pixels, self.pixels), dtype=np.uint8)
         for start in range(0, len(indices), 128):  # few enough to stay in the processor's cache
             some = {name: values[indices[start : start + 128]] for name, values in pool.items()}
@@ -142,9 +168,12 @@ class Dice(Dataset):
         return images
 
 
-def parameters(face: Face, seed: int) -> dict[str, Array]:
-    """The parameters of a class's whole pool, (20,000,) each: a function of class, seed and index alone."""
-    generator = np.random.Generator(np.random.PCG64([seed, FACES.index(face)]))
+def parameters(face: Face, seed: int, further: int = 0) -> dict[str, Array]:
+    """The parameters of a class's whole pool, (20,000,) each: a function of class, seed and index alone.
+
+    `further` counts the pools from which an image is drawn again, 0 being the pool itself.
+    """
+    generator = np.random.Generator(np.random.PCG64([seed, FACES.index(face), *([further] if further else [])]))
     return {name: generator.uniform(low, high, 2 * HALF) for name, (low, high) in RANGES[face].items()}
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from studyrun.components.datasets import dice
 from studyrun.components.datasets.dice import FACES, HALF, Dice, coverage, parameters
+from studyrun.errors import ComponentError
 
 POINT_RADIUS, LINE_WIDTH = 2.7, 0.75
 FINE = 32  # brute-force samples per pixel and axis
@@ -260,6 +261,37 @@ def test_a_smaller_training_set_lies_within_a_larger_one() -> None:
     small, large = (identity(load(size=size, **READABLE).train) for size in (30, 120))
     assert set(map(tuple, small)) < set(map(tuple, large))
     assert len(set(map(tuple, large))) == 120
+
+
+FOURS_TWICE = """
+10083 4648  10237 9137  10726 5376  11637 2734  11753 5664  12410 6969  12479 7796  12540 9732
+13872 442   14343 1454  14344 8032  14805 2658  15465 1323  17140 9259  17897 2010  19091 7796
+"""  # of the default pool: each test image, and the training image that it equals
+
+
+def test_the_sixteen_test_images_that_are_training_images_are_those_the_words_tell_of() -> None:
+    """All 120,000 were drawn once, and looked up by their bytes."""
+    pairs = np.array(FOURS_TWICE.split(), dtype=int).reshape(-1, 2)
+    test, train = (Dice()._draw("four", column) for column in pairs.T)
+    assert np.array_equal(test, train)
+    assert f"pool {len(pairs)}, all of them fours" in " ".join(Dice.__doc__.split())
+
+
+def test_distinct_draws_a_test_image_again_that_is_a_training_image_and_leaves_the_others() -> None:
+    options = {"classes": ("four", "five"), "size": 600, "test_size": 600, "pixels": 6}
+    as_drawn, distinct = load(**options), load(**options, distinct=True)
+    known = {image.numpy().tobytes() for image in as_drawn.train.inputs}
+    twice = np.array([image.numpy().tobytes() in known for image in as_drawn.test.inputs])
+    assert twice.sum() > 10
+    assert not any(image.numpy().tobytes() in known for image in distinct.test.inputs)
+    assert torch.equal(as_drawn.train.inputs, distinct.train.inputs)
+    assert torch.equal(as_drawn.test.inputs[~twice], distinct.test.inputs[~twice])
+    assert torch.equal(load(**options, distinct=True).test.inputs, distinct.test.inputs)
+
+
+def test_distinct_says_where_images_cannot_be_told_apart() -> None:
+    with pytest.raises(ComponentError, match=r"dice: distinct: 5 test images of class one are training images however"):
+        load(classes=("one", "two"), size=10, test_size=10, pixels=4, point_radius=1e-6, distinct=True)
 
 
 @pytest.mark.usefixtures("numbered")
