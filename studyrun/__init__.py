@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from os import PathLike
+    from pathlib import Path
 
     from studyrun.trace.check import RunCheck, SweepCheck
     from studyrun.trace.reader import Run, Sweep
@@ -24,14 +26,25 @@ def open_run(path: str | PathLike[str]) -> Run | Sweep:
     return open_(path)
 
 
-def check_run(path: str | PathLike[str]) -> RunCheck | SweepCheck:
+def check_run(path: str | PathLike[str], *, data: bool = False) -> RunCheck | SweepCheck:
     """Look through a run folder, or a sweep's with every member, for anything that is not what the run recorded.
 
-    Raises `RunFolderError` where `path` is neither.
+    With `data` the data are loaded and the model is built again, which runs the study's own components, and both are
+    held against what the run began with. Raises `RunFolderError` where `path` is neither.
     """
     from pathlib import Path
 
     from studyrun.study.schedule import schedules_of
-    from studyrun.trace.check import check
+    from studyrun.trace.check import Readers, check
 
-    return check(Path(path), schedules_of)
+    def load(checkpoint: Path) -> Mapping[str, Any]:
+        from studyrun.engine.checkpoint import load as load_
+
+        return load_(checkpoint)
+
+    def rebuild(folder: Path) -> Mapping[str, Any]:
+        from studyrun.launch.rebuild import rebuild as rebuild_
+
+        return rebuild_(folder)
+
+    return check(Path(path), Readers(schedules_of, load, rebuild if data else None))

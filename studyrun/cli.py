@@ -120,11 +120,18 @@ def report(
 
 
 @app.command()
-def check(folder: RunFolder, json: AsJson = False) -> int:
-    """Look through a run, or every member of a sweep, and say in one line whether it can be trusted."""
+def check(
+    folder: RunFolder,
+    data: Annotated[
+        bool,
+        typer.Option("--data", help="Load the data and build the model again too: this runs the run's components."),
+    ] = False,
+    json: AsJson = False,
+) -> int:
+    """Look through a run, or every member of a sweep, and say in one line what is sound and what was not looked at."""
     from studyrun.commands.check import check as call
 
-    return call(folder, json)
+    return call(folder, data, as_json=json)
 
 
 @app.command()

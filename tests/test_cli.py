@@ -129,13 +129,17 @@ def test_report_gives_each_verdict_and_strict_gives_it_an_exit_code(studyrun: St
     assert (claim["label"], claim["holds"], claim["runs"]) == ("tiny", False, 1)
 
 
-def test_check_says_in_a_line_whether_a_run_can_be_trusted(studyrun: Studyrun, study: Path) -> None:
+def test_check_says_in_a_line_what_is_sound_and_what_was_not_looked_at(studyrun: Studyrun, study: Path) -> None:
     study.write_text(STUDY + BRANCH)
     studyrun("run", study)
     result = studyrun("check", "outputs/run1")
     assert (result.code, result.err) == (0, "")
-    assert result.out.startswith("outputs/run1 can be trusted: complete, 2 arms, 1 probe, ")
-    assert (result.out.endswith(" rows, all checksums hold\n"), result.out.count("\n")) == (True, 1)
+    assert result.out.startswith("outputs/run1: trace, forks")
+    assert " are sound; complete, 2 arms, 1 probe, " in result.out
+    assert " rows, all checksums hold; not looked at: " in result.out
+    assert result.out.count("\n") == 1
+    assert "data and initial parameters (`--data` does)" in result.out
+    assert "initial parameters" not in studyrun("check", "outputs/run1", "--data").out.split("not looked at")[-1]
     Path("outputs/run1/provenance.json").write_text("{}")
     result = studyrun("check", "outputs/run1")
     assert (result.code, result.err) == (1, "")
@@ -153,7 +157,7 @@ def test_check_looks_at_every_member_of_a_sweep(studyrun: Studyrun, study: Path)
     studyrun("run", study)
     result = studyrun("check", "outputs/run1")
     assert result.code == 0
-    assert result.out.startswith("outputs/run1 can be trusted: 2 members (2 complete), ")
+    assert " are sound; 2 members (2 complete), " in result.out
     Path("outputs/run1/seed=1/trace.h5").write_bytes(b"gone")
     result = studyrun("check", "outputs/run1")
     assert result.code == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import random
@@ -10,11 +12,13 @@ import socket
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import studyrun
 from studyrun.engine import checkpoint
@@ -22,8 +26,9 @@ from studyrun.errors import RunFolderError
 from studyrun.launch.start import launch
 from studyrun.study import load_study
 from studyrun.trace import layout
-from studyrun.trace.check import files
+from studyrun.trace.check import RunCheck, SweepCheck, checkpoints
 from studyrun.trace.manifest import write_manifest
+from studyrun.trace.sealed import seal
 
 FROZEN = Path(__file__).parents[1] / "frozen"
 STUDY = """\
@@ -90,11 +95,17 @@ def write_status(folder, **fields):
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-def test_a_run_that_is_sound_can_be_trusted_in_one_line(folder):
+def test_a_run_that_is_sound_is_said_to_be_in_one_line_that_says_how_far_it_goes(folder):
     found = studyrun.check_run(folder)
     rows = (13 + 7) + (9 + 5) + (7 + 4)
-    assert found.sentence == f"{folder} can be trusted: complete, 3 arms, 2 probes, {rows} rows, all checksums hold"
-    assert (found.sound, found.trusted, found.notes) == (True, True, ())
+    sizes = f"complete, 3 arms, 2 probes, {rows} rows, all checksums hold, 1 warning while it ran"
+    assert found.looked_at[:3] == ("trace", "forks", "files")
+    assert f" are sound; {sizes}; not looked at: " in found.sentence
+    assert {"data", "initial parameters"} <= found.not_looked_at.keys()
+    assert "data and initial parameters (`--data` does)" in found.sentence
+    assert (found.sound, found.trusted, found.notes) == (True, False, ())
+    assert found.warnings[0].startswith("branch 'never' was not started: ")
+    assert {"looked_at", "not_looked_at", "warnings", "stuck"} <= found.as_data().keys()
 
 
 # --- the trace -------------------------------------------------------------------------------------------------------
@@ -318,7 +329,7 @@ def test_a_checkpoint_of_a_newer_format_is_named(folder):
     latest.write_bytes(b" ".join([*words[:2], b"99", *words[3:]]))
     words = "checkpoints/latest.pt: has checkpoint format 99, made by a newer studyrun"
     assert any(fault.startswith(words) for fault in faults(folder))
-    assert files.NEWEST_CHECKPOINT == checkpoint.FORMAT
+    assert checkpoints.NEWEST_CHECKPOINT == checkpoint.FORMAT
 
 
 def test_the_sources_of_plugins_must_be_those_that_ran(folder):
@@ -354,17 +365,18 @@ def test_an_interrupted_run_that_is_sound_says_how_to_go_on(frozen):
     folder = frozen("trace2_checkpoint3")
     found = studyrun.check_run(folder)
     place = "interrupted at step 8 of baseline, 1 arm, 2 probes, 11 rows, all checksums hold"
-    assert found.sentence == f"{folder} is sound so far: {place}; resume with: studyrun resume {folder}"
-    assert (found.sound, found.trusted) == (True, False)
+    assert found.sentence.startswith(f"{folder}: trace, files and checkpoint to go on from are sound so far; {place}; ")
+    assert found.sentence.endswith(f"; resume with: studyrun resume {folder}")
+    assert (found.sound, found.trusted, found.stuck) == (True, False, "")
 
 
 def test_a_run_whose_process_lives_is_running_and_one_whose_process_is_gone_was_killed(frozen):
     folder = frozen("trace2_checkpoint3")
     write_status(folder, state="running", host=socket.gethostname(), pid=os.getpid())
-    assert "is sound so far: running, 1 arm" in studyrun.check_run(folder).sentence
+    assert "are sound so far; running, 1 arm" in studyrun.check_run(folder).sentence
     assert "resume" not in studyrun.check_run(folder).sentence
     write_status(folder, pid=2**22 + 1)
-    assert "is sound so far: killed, 1 arm" in studyrun.check_run(folder).sentence
+    assert "are sound so far; killed, 1 arm" in studyrun.check_run(folder).sentence
 
 
 def test_a_run_that_was_killed_before_it_recorded_anything_is_sound(frozen):
@@ -376,14 +388,14 @@ def test_a_run_that_was_killed_before_it_recorded_anything_is_sound(frozen):
     write_status(folder, state="failed")
     found = studyrun.check_run(folder)
     assert (found.sound, found.notes) == (True, ("nothing has been recorded yet",))
-    assert "is sound so far: failed, 0 arms, 0 probes, 0 rows" in found.sentence
+    assert ": files are sound so far; failed, 0 arms, 0 probes, 0 rows" in found.sentence
 
 
 def test_an_arm_that_diverged_has_ended(tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY.replace("optimizer.lr: 0.01", "optimizer.lr: 1.0e+30"))
     launch(load_study(tmp_path / "study.yaml"), out=tmp_path / "run", command=["studyrun", "run"])
     found = studyrun.check_run(tmp_path / "run")
-    assert found.sentence.startswith(f"{tmp_path}/run can be trusted: diverged, 3 arms, 2 probes, "), found.faults
+    assert " are sound; diverged, 3 arms, 2 probes, " in found.sentence, found.faults
 
 
 def test_without_a_whole_checkpoint_an_interrupted_run_cannot_go_on(frozen):
@@ -412,7 +424,111 @@ def test_a_commit_that_was_cut_short_is_no_fault_before_the_end(frozen):
 def test_a_run_from_before_checksums_says_so(frozen, name):
     found = studyrun.check_run(frozen(name))
     assert found.sound
-    assert "11 rows, it was made before checksums were kept; resume with" in found.sentence
+    assert "11 rows, it was made before checksums were kept; not looked at: " in found.sentence
+    assert ("; resume with: studyrun resume " in found.sentence) == (name == "trace1_checkpoint2")
+
+
+def test_what_no_version_can_go_on_from_is_not_called_resumable(frozen):
+    """The file is whole, and what is in it cannot be read: what was recorded stands, and the run does not go on."""
+    folder = frozen("trace2_checkpoint3")
+    for name in ("latest.pt", "previous.pt"):
+        content = {**checkpoint.load(folder / "checkpoints" / name), "carry": np.float64(1.5)}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        seal(folder / "checkpoints" / name, checkpoint.KIND, checkpoint.FORMAT, buffer.getvalue())
+    seal_again(folder)
+    found = studyrun.check_run(folder)
+    assert (found.sound, found.trusted) == (True, False)
+    assert "; cannot be resumed: checkpoints/latest.pt cannot be read as a checkpoint: " in found.sentence
+    assert "resume with" not in found.sentence
+
+
+def test_the_checkpoint_before_the_newest_is_gone_on_from_where_that_cannot_be_read(frozen):
+    folder = frozen("trace2_checkpoint3")
+    seal(folder / "checkpoints/latest.pt", checkpoint.KIND, checkpoint.FORMAT, b"whole, and no checkpoint")
+    seal_again(folder)
+    found = studyrun.check_run(folder)
+    assert (found.sound, found.stuck) == (True, "")
+    assert found.notes[0].startswith("checkpoints/latest.pt cannot be read as a checkpoint: ")
+    assert found.notes[0].endswith("goes on from previous.pt")
+
+
+def test_a_checkpoint_of_another_study_or_newer_than_the_trace_is_a_fault(frozen):
+    folder = frozen("trace2_checkpoint3")
+    content = checkpoint.load(folder / "checkpoints/latest.pt")
+    checkpoint.save(folder / "checkpoints/latest.pt", content | {"study": "0" * 64})
+    assert any("the newest was written by a run of another study" in fault for fault in faults(folder))
+    checkpoint.save(folder / "checkpoints/latest.pt", content | {"state": content["state"] | {"step": 12}})
+    assert any("is newer than the trace, which lacks step 11 of baseline/" in fault for fault in faults(folder))
+    checkpoint.save(folder / "checkpoints/latest.pt", content | {"done": {"slower": "complete"}})
+    assert any("it has 'slower' complete, the trace has it missing" in fault for fault in faults(folder))
+
+
+# --- what a run was made from, and what it came to -------------------------------------------------------------------
+
+
+def test_data_and_initial_parameters_are_made_again_where_that_is_asked_for(folder):
+    found = studyrun.check_run(folder, data=True)
+    assert {"data", "initial parameters"} <= set(found.looked_at)
+    assert found.sound
+    facts = json.loads((folder / "provenance.json").read_text())
+    for key, words in (("data", "other data than the study loads now"), ("initial", "other initial parameters than")):
+        change = {"sha256": "0" * 64} if key == "initial" else {**facts[key], "test": {"sha256": "0" * 64}}
+        (folder / "provenance.json").write_text(json.dumps(facts | {key: change}))
+        seal_again(folder)
+        assert studyrun.check_run(folder).sound, "not looked at"
+        (fault,) = studyrun.check_run(folder, data=True).faults
+        assert words in fault.what
+        (folder / "provenance.json").write_text(json.dumps(facts | {key: {"sha256": 7}}))
+        seal_again(folder)
+        assert any("has no fingerprint of the " in fault for fault in faults(folder))
+
+
+def test_what_cannot_be_made_again_is_said_to_be_unlooked_at(folder):
+    text = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(text.replace("use: dice", "use: gone"))
+    reasons = studyrun.check_run(folder, data=True).not_looked_at
+    assert "cannot be made again: " in reasons["data"]
+    assert "gone" in reasons["data"]
+
+
+def test_every_recorded_source_is_held_against_what_ran(folder):
+    """Helper modules among them: a plugin is what it imports, too."""
+    inside = folder / "plugins/lib"
+    inside.mkdir(parents=True)
+    (inside / "helper.py").write_text("SCALE = 1\n")
+    digest = hashlib.sha256(b"SCALE = 1\n").hexdigest()
+    facts = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps(facts | {"sources": {"lib/helper.py": digest}}))
+    seal_again(folder)
+    found = studyrun.check_run(folder)
+    assert (found.faults, "sources" in found.looked_at) == ((), True)
+    (inside / "helper.py").write_text("SCALE = 2\n")
+    seal_again(folder)
+    assert any("plugins/lib/helper.py: is not the source that ran" in fault for fault in faults(folder))
+    (folder / "provenance.json").write_text(json.dumps(facts | {"sources": None}))
+    assert studyrun.check_run(folder).not_looked_at["sources"] == "not recorded"
+
+
+def test_final_states_are_read_and_their_lack_is_said(folder):
+    for path in folder.glob("final-*.safetensors"):
+        path.unlink()
+    (folder / "checksums.json").unlink()
+    assert studyrun.check_run(folder).not_looked_at["final states"] == "not kept"
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    whole = len(header).to_bytes(8, "little") + header + bytes(8)
+    for arm in ("baseline", "same", "slower"):
+        (folder / f"final-{arm}.safetensors").write_bytes(whole)
+    found = studyrun.check_run(folder)
+    assert "final states" in found.looked_at
+    assert not [fault for fault in found.faults if "safetensors" in fault.where]
+    (folder / "final-same.safetensors").write_bytes(whole[:-1])
+    (folder / "final-slower.safetensors").write_bytes(b"{")
+    (folder / "final-baseline.safetensors").unlink()
+    words = " ".join(fault for fault in faults(folder) if "safetensors" in fault)
+    assert f"final-same.safetensors: has {len(whole) - 1} bytes in place of {len(whole)}" in words
+    assert "final-slower.safetensors: cannot be read: " in words
+    assert "final-baseline.safetensors: is missing" in words
 
 
 # --- sweeps ----------------------------------------------------------------------------------------------------------
@@ -421,15 +537,15 @@ def test_a_run_from_before_checksums_says_so(frozen, name):
 def test_a_sweep_is_checked_member_by_member(frozen):
     folder = frozen("sweep1")
     found = studyrun.check_run(folder)
-    assert found.sentence == (
-        f"{folder} can be trusted as far as can be told: 2 members (2 complete), 12 rows, no checksums"
-    )
+    stand = "2 members (2 complete), 12 rows, no checksums, 2 warnings while it ran"
+    assert found.sentence.startswith(f"{folder}: trace and files are sound; {stand}; not looked at: ")
+    assert found.not_looked_at["final states"] == "not kept"
     (folder / "seed=2/provenance.json").write_text("{")
     found = studyrun.check_run(folder)
     assert found.sentence == f"{folder} cannot be trusted: 1 fault, 1 of 2 members damaged"
     shutil.rmtree(folder / "seed=2")
     found = studyrun.check_run(folder)
-    assert found.sentence.startswith(f"{folder} is sound so far: 2 members (1 complete, 1 not started), 6 rows")
+    assert " are sound so far; 2 members (1 complete, 1 not started), 6 rows" in found.sentence
     assert found.sentence.endswith(f"resume with: studyrun resume {folder}")
 
 
@@ -444,6 +560,19 @@ def test_what_a_sweep_says_of_its_members_must_be_what_they_ran(frozen):
     assert [fault.split(";")[0] for fault in faults(folder)] == ["sweep.json: '../sweep1' is no member of this folder"]
 
 
+def test_members_of_one_seed_began_with_the_same_parameters(frozen):
+    """Two runs of one seed that began apart: what drew their weights is no function of the seed."""
+    folder = frozen("sweep1")
+    for member, digest in (("seed=1", "a"), ("seed=2", "b")):
+        path = folder / member / "provenance.json"
+        facts = json.loads(path.read_text()) | {"initial": {"sha256": digest * 64}, "seed": {"init": 1}}
+        path.write_text(json.dumps(facts))
+    words = "seed=1 and seed=2 have one seed and model, and began with other parameters"
+    assert any(words in fault for fault in faults(folder))
+    path.write_text(json.dumps(facts | {"seed": {"init": 2}}))
+    assert not faults(folder)
+
+
 # --- how it is called ------------------------------------------------------------------------------------------------
 
 
@@ -453,6 +582,15 @@ def test_what_is_no_run_folder_is_said(tmp_path):
 
 
 def test_checking_imports_no_torch(folder):
-    code = f"import sys, studyrun; r = studyrun.check_run({str(folder)!r}); print(r.trusted, 'torch' in sys.modules)"
+    code = f"import sys, studyrun; r = studyrun.check_run({str(folder)!r}); print(r.sound, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_nothing_is_called_trusted_that_was_not_looked_at():
+    whole = RunCheck(Path("run"), "complete", "all", looked_at=("trace",))
+    assert whole.sentence.startswith("run can be trusted: trace is sound; ")
+    for lacking in ({"not_looked_at": {"data": "why"}}, {"checksums": "none"}, {"checksums": "some"}):
+        assert not replace(whole, **lacking).trusted
+        assert "trusted" not in replace(whole, **lacking).sentence
+    assert "trusted" not in SweepCheck(Path("sweep"), (whole, replace(whole, not_looked_at={"data": "why"}))).sentence

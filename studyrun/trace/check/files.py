@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,7 @@ from studyrun.trace import folder as folders
 from studyrun.trace import manifest
 from studyrun.trace.check.findings import Findings, count
 from studyrun.trace.journal import journal_of, read_journal
-from studyrun.trace.sealed import unseal
 
-CHECKPOINT = "checkpoint"
-NEWEST_CHECKPOINT = 3
 _EVENTS_IN_MEMORY = 64_000_000
 
 
@@ -63,20 +58,20 @@ def check_journal(folder: Path, ended: bool, findings: Findings) -> None:
         findings.note(f"{name} holds the last commit, which was cut short; `studyrun resume` finishes it")
 
 
-def check_events(folder: Path, status: Mapping[str, Any], findings: Findings) -> None:
-    """Every line of events.jsonl reads, but for what a process did not come to write to its end."""
+def check_events(folder: Path, status: Mapping[str, Any], findings: Findings) -> list[str]:
+    """Every line of events.jsonl reads, but for what a process did not come to write to its end; its warnings."""
     path = folder / "events.jsonl"
     if path.exists() and not path.is_file():
         findings.fault(path.name, "is a pipe, a device or a folder")
-        return
+        return []
     try:
         if path.stat().st_size > _EVENTS_IN_MEMORY:
-            findings.note(f"{path.name} is too long to be looked through")
-            return
+            findings.passed_over(path.name, "it is too long")
+            return []
         lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
     except OSError as error:
         findings.fault(path.name, f"cannot be read: {error.strerror or error}")
-        return
+        return []
     events = [event for line in lines if (event := _event(line))]
     stretches = sum(event["event"] in ("run started", "run resumed") for event in events)
     if (torn := len(lines) - len(events)) > stretches:
@@ -86,39 +81,7 @@ def check_events(folder: Path, status: Mapping[str, Any], findings: Findings) ->
     ends = [event.get("state") for event in events if event["event"] == "run ended"]
     if status.get("state") in ("complete", "diverged") and ends and ends[-1] != status["state"]:
         findings.fault(path.name, f"the run ended {ends[-1]}; status.json has {status['state']}")
-
-
-def check_checkpoints(folder: Path, needed: bool, findings: Findings) -> None:
-    """Every checkpoint is what was written, and where the run goes on (`needed`) there is one to go on from."""
-    inside, sound = folder / "checkpoints", set()
-    for path in sorted(inside.glob("*.pt")):
-        what = _damage(path)
-        if what:
-            findings.fault(f"checkpoints/{path.name}", what, _instead(path, folder))
-        else:
-            sound.add(path.name)
-    if needed and not sound & {"latest.pt", "previous.pt"}:
-        findings.fault("checkpoints", "none is left to go on from", f"studyrun run {folder / 'study.yaml'}")
-
-
-def check_plugins(folder: Path, provenance: Mapping[str, Any], findings: Findings) -> None:
-    """The sources of the study's own components are those that ran."""
-    if not isinstance(given := provenance.get("plugins", {}), dict):
-        findings.fault("provenance.json", f"has plugins of type {type(given).__name__}; a mapping would be right")
-    for name, entry in plugins_of(provenance).items():
-        path = folder / "plugins" / f"{name}.py"
-        if ".." in Path(name).parts or "\0" in name or not isinstance(entry, dict) or not entry.get("sha256"):
-            continue
-        if not path.is_file():
-            findings.fault(f"plugins/{name}.py", "is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            findings.fault(f"plugins/{name}.py", "is not the source that ran")
-
-
-def plugins_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The study's own components by kind and name, none where that entry is no mapping."""
-    plugins = provenance.get("plugins")
-    return plugins if isinstance(plugins, dict) else {}
+    return [str(event.get("message", event["event"])) for event in events if event.get("level") == "warning"]
 
 
 def check_manifest(folder: Path, status: Mapping[str, Any], expected: bool, findings: Findings) -> bool:
@@ -143,30 +106,6 @@ def _event(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else {}
-
-
-def _damage(path: Path) -> str:
-    """What is wrong with a checkpoint; before format 3 it is a bare zip, with checksums of its own."""
-    try:
-        if path.is_symlink() or not path.is_file():
-            return "is no file of its own"
-        if unseal(path, CHECKPOINT, NEWEST_CHECKPOINT) is not None:
-            return ""
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except RunFolderError as error:
-        return tail(error, path)
-    except Exception as error:  # noqa: BLE001  a damaged zip raises whatever comes of it
-        return f"is damaged: {error}"
-    return f"is damaged: its part {broken} does not have its checksum" if broken else ""
-
-
-def _instead(path: Path, folder: Path) -> str:
-    if path.name == "latest.pt":
-        return f"studyrun resume {folder} goes on from previous.pt"
-    if path.name == "previous.pt":
-        return "nothing is lost while latest.pt is whole"
-    return f"no branch can start from it; studyrun run {folder / 'study.yaml'} carries out the study again"
 
 
 def tail(error: RunFolderError, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +21,13 @@ class Finding:
 
 @dataclass
 class Findings:
-    """The faults of one folder so far, and notes on what is odd but harmless."""
+    """The faults of one folder so far, notes on what is odd but harmless, and how far was looked."""
 
     folder: Path
     faults: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    looked_at: list[str] = field(default_factory=list)
+    not_looked_at: dict[str, str] = field(default_factory=dict)
 
     def fault(self, where: str, what: str, remedy: str = "") -> None:
         """Add a fault. Without a remedy of its own: another copy, or the study again."""
@@ -34,10 +37,24 @@ class Findings:
         """Add what is to be said and makes nothing less trustworthy."""
         self.notes.append(text)
 
+    def looked(self, at: str) -> None:
+        """Say that this part was looked at, whatever was found."""
+        self.looked_at.append(at)
+
+    def passed_over(self, what: str, why: str) -> None:
+        """Say that nothing is known of this part, and why."""
+        self.not_looked_at[what] = why
+
     @property
     def restore(self) -> str:
         """What is left where a file is not what it was."""
         return f"take it from another copy, or run the study again: studyrun run {self.folder / 'study.yaml'}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def count(number: int, thing: str) -> str:

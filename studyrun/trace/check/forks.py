@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from studyrun.errors import TraceError
+from studyrun.trace.arm import NOT_STARTED
 from studyrun.trace.channel import EVIDENCE
 from studyrun.trace.check.arms import ArmRows
 from studyrun.trace.check.findings import Findings
@@ -23,6 +24,8 @@ def check_forks(arms: Mapping[str, ArmRows], exact: bool, findings: Findings) ->
     A branch that sets another loss or optimizer may have its probes measure something else: it is compared in time
     alone.
     """
+    if any(arm.parent and arm.state != NOT_STARTED for arm in arms.values()):
+        findings.looked("forks")
     for arm in arms.values():
         parent = arms.get(arm.parent)
         if parent is None:

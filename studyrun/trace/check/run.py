@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from studyrun.errors import RunFolderError, TraceError
 from studyrun.trace import file, process
 from studyrun.trace import folder as folders
 from studyrun.trace.arm import NOT_STARTED
-from studyrun.trace.check import files, sweep
+from studyrun.trace.check import checkpoints, files, origin, sweep
 from studyrun.trace.check.arms import ArmRows, Due, Rules, check_arms, read_arms
 from studyrun.trace.check.findings import Findings
 from studyrun.trace.check.forks import check_forks
@@ -19,34 +20,55 @@ from studyrun.trace.check.verdict import DONE, RunCheck, SweepCheck
 Schedules = Callable[[Mapping[str, Any]], Mapping[str, Due]]
 """When each probe of a study, given as plain data, is due. Raises `RunFolderError` where the study does not say."""
 _STATES = (*DONE, "running", "interrupted", "failed", "killed")
+_CHECK_AGAIN = "set that right, and check again"
 
 
-def check(folder: Path, schedules: Schedules) -> RunCheck | SweepCheck:
+@dataclass(frozen=True)
+class Readers:
+    """What a check leaves to others: when probes are due, reading a checkpoint, and making data and model again.
+
+    Without `rebuild` no component of the study is run.
+    """
+
+    schedules: Schedules
+    load: checkpoints.Load
+    rebuild: origin.Rebuild | None = None
+
+
+def check(folder: Path, readers: Readers) -> RunCheck | SweepCheck:
     """Look through a run folder, or a sweep's with every member. Raises `RunFolderError` if it is neither."""
     if not (folder / folders.SWEEP).is_file():
         if not (folder / "study.yaml").is_file() or not (folder / "status.json").is_file():
             folders.check_run_folder(folder)
-        return _check_run(folder, schedules)
-    return sweep.check_sweep(folder, lambda member: _check_run(member, schedules))
+        return _check_run(folder, readers)
+    return sweep.check_sweep(folder, lambda member: _check_run(member, readers))
 
 
-def _check_run(folder: Path, schedules: Schedules) -> RunCheck:
+def _check_run(folder: Path, readers: Readers) -> RunCheck:
     findings = Findings(folder)
     status = files.read_object(folder / "status.json", findings)
     state = _state(status, findings)
     provenance = files.read_object(folder / "provenance.json", findings)
     files.check_journal(folder, state in DONE, findings)
-    files.check_events(folder, status, findings)
+    warnings = files.check_events(folder, status, findings)
     trace = _Trace(folder, findings, begun=state in DONE or any((folder / "checkpoints").glob("*.pt")))
     document = files.check_study(folder, trace.attributes.get("study"), findings)
     if document.get("sweep"):
         what = "is missing, and study.yaml is that of a sweep"
         findings.fault(folders.SWEEP, what, f"studyrun resume {folder} writes it anew")
-    if trace.arms and document:
-        _check_against_study(trace, document, state, provenance, schedules, findings)
+    rules = _rules(document, state, provenance, readers.schedules, findings) if trace.arms and document else None
+    if rules is not None:
+        check_arms(trace.arms, rules, findings)
+        check_forks(trace.arms, rules.exact, findings)
+    findings.looked("files")
     _check_status(status, state, trace.arms, findings)
-    files.check_checkpoints(folder, state not in (*DONE, "running") and trace.rows > 0, findings)
-    files.check_plugins(folder, provenance, findings)
+    whole = checkpoints.check_checkpoints(folder, findings)
+    stuck = ""
+    if state not in (*DONE, "running") and trace.rows > 0 and rules is not None:
+        stuck = checkpoints.check_going_on(folder, whole, trace.study, trace.arms, rules, readers.load, findings)
+    origin.check_sources(folder, provenance, findings)
+    origin.check_final_states(folder, trace.arms, findings)
+    origin.check_beginning(folder, provenance, readers.rebuild, findings)
     summed = files.check_manifest(folder, status, state in DONE and trace.format != 1, findings)
     live = next((arm for arm in trace.arms.values() if arm.state == status.get("state")), None)
     return RunCheck(
@@ -60,6 +82,10 @@ def _check_run(folder: Path, schedules: Schedules) -> RunCheck:
         step=0 if live is None else live.reached,
         faults=tuple(findings.faults),
         notes=tuple(findings.notes),
+        warnings=tuple(warnings),
+        stuck=stuck,
+        looked_at=tuple(findings.looked_at),
+        not_looked_at=findings.not_looked_at,
     )
 
 
@@ -79,14 +105,20 @@ class _Trace:
         try:
             self.attributes = file.read(path, file.read_attributes)
             self.arms = read_arms(path, findings)
+            findings.looked("trace")
         except TraceError as error:
             text = str(error).removeprefix(str(path)).lstrip(" :").split("; `studyrun check", 1)[0]
-            findings.fault(folders.TRACE, text)
+            findings.fault(folders.TRACE, text, _CHECK_AGAIN if text.endswith(file.NO_DAMAGE) else "")
 
     @property
     def format(self) -> object:
         """The number of its format, None where it is not known."""
         return self.attributes.get("studyrun_format")
+
+    @property
+    def study(self) -> str:
+        """The text of the study that was run."""
+        return str(self.attributes.get("study", ""))
 
     @property
     def rows(self) -> int:
@@ -108,24 +140,17 @@ def _state(status: Mapping[str, Any], findings: Findings) -> str:
     return state or "unknown"
 
 
-def _check_against_study(
-    trace: _Trace,
-    document: Mapping[str, Any],
-    state: str,
-    provenance: Mapping[str, Any],
-    schedules: Schedules,
-    findings: Findings,
-) -> None:
+def _rules(
+    document: Mapping[str, Any], state: str, provenance: Mapping[str, Any], schedules: Schedules, findings: Findings
+) -> Rules | None:
     try:
         dues = schedules(document)
     except RunFolderError as error:
         findings.fault("study.yaml", str(error))
-        return
-    own_optimizer = any(name.startswith("optimizers/") for name in files.plugins_of(provenance))
+        return None
+    own_optimizer = any(name.startswith("optimizers/") for name in origin.plugins_of(provenance))
     exact = str(provenance.get("device", "")).startswith("cpu")
-    rules = Rules(document, dues, ended=state in DONE, exact=exact, constant_rate=not own_optimizer)
-    check_arms(trace.arms, rules, findings)
-    check_forks(trace.arms, exact, findings)
+    return Rules(document, dues, ended=state in DONE, exact=exact, constant_rate=not own_optimizer)
 
 
 def _check_status(status: Mapping[str, Any], state: str, arms: Mapping[str, ArmRows], findings: Findings) -> None:

@@ -33,6 +33,7 @@ def check_sweep(folder: Path, check_run: Callable[[Path], RunCheck]) -> SweepChe
             members.append(check_run(folder / name))
             _check_point(folder / name, overrides, findings)
     _check_states(status, members, findings)
+    _check_beginnings([member.folder for member in members], findings)
     return SweepCheck(folder, tuple(members), tuple(findings.faults), tuple(findings.notes), tuple(missing))
 
 
@@ -75,3 +76,31 @@ def _check_states(status: Mapping[str, Any], members: list[RunCheck], findings: 
         said = own.get("state") if isinstance(own, dict) else None
         if said != member.state:
             findings.fault("status.json", f"has {member.folder.name} {said}; that folder says {member.state}")
+
+
+def _check_beginnings(members: list[Path], findings: Findings) -> None:
+    """Members of one seed, model, data set and version of torch began with the same parameters."""
+    first: dict[str, tuple[Path, object]] = {}
+    for member in members:
+        try:
+            facts, document = folders.read_json(member / "provenance.json"), _document(member)
+        except RunFolderError:
+            continue  # among the member's own faults
+        initial = facts.get("initial")
+        if initial is None:
+            continue
+        other, theirs = first.setdefault(_origin(facts, document), (member, initial))
+        if theirs != initial:
+            what = f"{other.name} and {member.name} have one seed and model, and began with other parameters"
+            findings.fault("provenance.json", what, "what drew them is no function of the seed: run the sweep again")
+
+
+def _document(member: Path) -> Mapping[str, Any]:
+    return folders.parse_study(member, folders.read_study(member) or "")
+
+
+def _origin(facts: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """All that initial parameters depend on."""
+    named = [document.get(key) for key in ("model", "dataset", "precision")]
+    seeds, packages = (one if isinstance(one, Mapping) else {} for one in (facts.get("seed"), facts.get("packages")))
+    return repr([*named, seeds.get("init"), packages.get("torch"), facts.get("plugins"), facts.get("sources")])
