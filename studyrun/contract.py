@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +11,9 @@ from typing import Any
 
 from pydantic import PydanticUserError
 
+from studyrun.code.importing import load
+from studyrun.code.ledger import has_run
+from studyrun.code.places import readable, root_of
 from studyrun.component import KINDS, Component, Kind
 from studyrun.errors import ComponentError
 from studyrun.registry import BUILT_IN, Listing
@@ -23,6 +24,10 @@ RESERVED = {
     "claims": ("use", "as", "where"),
 }
 """Keys of a block in YAML that belong to the study, so that no option may have their name."""
+
+
+class DefinesNoneError(ComponentError):
+    """A file beside components that is none itself: code that they share, if it was meant so."""
 
 
 def load_class(listing: Listing) -> type[Component]:
@@ -48,32 +53,14 @@ def _import(listing: Listing) -> ModuleType:
             return importlib.import_module(listing.target.split(":")[0].strip())
         if listing.path.is_relative_to(BUILT_IN):
             return importlib.import_module(f"studyrun.components.{listing.kind}.{listing.name}")
-        return _import_file(listing)
+        return load(listing.path)
     except (Exception, SystemExit) as error:
         if isinstance(error, ComponentError):
             raise
-        line = _line_of(error, listing.path)
-        what = f"importing {listing.name!r} ({listing.kind})"
-        message = f"{listing.path}:{line}: {what} raised {type(error).__name__}: {error}"
-        raise ComponentError(message) from error
-
-
-def _import_file(listing: Listing) -> ModuleType:
-    """A module's name holds its source's hash: the same file is imported once, and a changed one afresh."""
-    name = f"studyrun_plugin_{listing.kind}_{listing.name}_{listing.sha256[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, listing.path)
-    if spec is None or spec.loader is None:
-        raise ComponentError(f"{listing.path}: this file cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+        what = f"{listing.path}:{_line_of(error, listing.path)}: importing {listing.name!r} ({listing.kind}) raised"
+        raise ComponentError(
+            f"{what} {type(error).__name__}: {readable(str(error))}{_further(error, listing)}"
+        ) from error
 
 
 def _line_of(error: BaseException, path: Path) -> int:
@@ -82,6 +69,19 @@ def _line_of(error: BaseException, path: Path) -> int:
         return error.lineno or 1
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     return (lines[-1] if lines else None) or 1
+
+
+def _further(error: BaseException, listing: Listing) -> str:
+    """In which other file of people's own the error came up, and where a module that was not found may be put."""
+    said = ""
+    frames = traceback.extract_tb(error.__traceback__)
+    inner = next((frame for frame in reversed(frames) if has_run(Path(frame.filename))), None)
+    if inner is not None and Path(inner.filename) != listing.path:
+        said = f" ({inner.filename}:{inner.lineno})"
+    if isinstance(error, ModuleNotFoundError) and not listing.target:
+        folders = ", in ".join(map(str, dict.fromkeys((root_of(listing.path.parents[1]), listing.path.parents[1]))))
+        said += f"; it was looked for beside the plugin, in {folders} and among the installed packages"
+    return said
 
 
 def _class_of(module: ModuleType, listing: Listing, kind: Kind) -> type[Component]:
@@ -103,7 +103,7 @@ def _class_of(module: ModuleType, listing: Listing, kind: Kind) -> type[Componen
         )
     if len(own) == 1:
         return own[0]
-    raise ComponentError(f"{_who(listing, kind)}: the file must define {wanted}, and defines none")
+    raise DefinesNoneError(f"{_who(listing, kind)}: the file must define {wanted}, and defines none")
 
 
 def _is_own(value: object, module: ModuleType, contract: type[Component]) -> bool:

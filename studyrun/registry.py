@@ -14,7 +14,7 @@ import ast
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -31,18 +31,23 @@ Origin = Literal["built-in", "project", "environment", "entry point"]
 BUILT_IN = Path(__file__).parent / "components"
 ENVIRONMENT = "STUDYRUN_PLUGINS"
 _OF_A_RUN = ("trace.h5", "sweep.json", "status.json", "provenance.json")
-_DRAWN = ("figures", "claims")
+DRAWN = ("figures", "claims")
+"""Kinds that a run does not depend on: what is drawn and claimed may be made better later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A component as its source shows it. `target` is the import path of an entry point, empty for a file."""
+    """A component as its source shows it. `target` is the import path of an entry point, empty for a file.
+
+    `module` is the name in sys.modules once it has been loaded.
+    """
 
     name: str
     kind: str
     origin: Origin
     path: Path
     target: str = ""
+    module: str = field(default="", compare=False)
 
     @property
     def source(self) -> str:
@@ -129,7 +134,9 @@ class Registry:
 
         listing = self.find(kind, name)
         self._check_unchanged(listing)
-        return load_class(listing)
+        found = load_class(listing)
+        self._check_imports(replace(listing, module=found.__module__))
+        return found
 
     def _recorded(self, kind: str, name: str) -> Path | None:
         """Where a run folder keeps the source of this component."""
@@ -139,13 +146,19 @@ class Registry:
     def _check_unchanged(self, listing: Listing) -> None:
         """Raise `ComponentError` if a run had another source of it; figures and claims may be made better since."""
         kept = self._recorded(listing.kind, listing.name)
-        if kept is None or listing.kind in _DRAWN or listing.origin == "built-in":
+        if kept is None or listing.kind in DRAWN or listing.origin == "built-in":
             return
         if listing.sha256 != replace(listing, path=kept).sha256:
-            raise ComponentError(
-                f"{listing.path} is not what the run was made with, which {kept} holds: put that back to go on as "
-                f"before, or write what it is now over {kept} to go on with that"
-            )
+            raise ComponentError(other_than_recorded(listing.path, kept))
+
+    def _check_imports(self, listing: Listing) -> None:
+        """Likewise of the files that the component imports."""
+        from studyrun.code.sources import first_changed
+
+        if self.record is None or listing.kind in DRAWN or listing.origin == "built-in":
+            return
+        if (changed := first_changed(listing, self.record)) is not None:
+            raise ComponentError(other_than_recorded(*changed))
 
     def nearest(self, kind: str, name: str) -> str | None:
         """The known name that is spelt most like `name`, if any is close."""
@@ -157,11 +170,24 @@ class Registry:
 
     def _listings(self, kind: str) -> Iterator[Listing]:
         yield from _files(BUILT_IN, kind, "built-in")
-        if self.project is not None:
-            yield from _files(self.project / "plugins", kind, "project")
-        for folder in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
-            yield from _files(Path(os.path.expanduser(folder)), kind, "environment")
+        for folder, origin in self.folders():
+            yield from _files(folder, kind, origin)
         yield from _installed(kind)
+
+    def folders(self) -> Iterator[tuple[Path, Origin]]:
+        """The folders of plugins, that of the project first."""
+        if self.project is not None:
+            yield self.project / "plugins", "project"
+        for folder in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
+            yield Path(os.path.expanduser(folder)), "environment"
+
+
+def other_than_recorded(file: Path, kept: Path) -> str:
+    """What is said of code that has changed since a run, whose record keeps what it was."""
+    return (
+        f"{file} is not what the run was made with, which {kept} holds: put that back to go on as before, or write "
+        f"what it is now over {kept} to go on with that"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from studyrun import __version__
+from studyrun.code.places import root_of
 from studyrun.commands.kinds import registry_here, singular
 from studyrun.commands.output import table, write, write_json
-from studyrun.contract import load_class
+from studyrun.contract import DefinesNoneError, load_class
 from studyrun.errors import ComponentError, RunFolderError
 from studyrun.launch.folder import check_place, data_folder, outputs_folder
 from studyrun.registry import ENVIRONMENT, Listing, Registry, is_run_folder
@@ -117,6 +118,8 @@ def _plugins() -> Iterator[Check]:
     registry = registry_here()
     project = f"{registry.project}/plugins" if registry.project else "no plugins/ in this folder or above"
     yield Check("plugins", "ok", f"project: {project}; ${ENVIRONMENT}: {os.environ.get(ENVIRONMENT) or 'not set'}")
+    for root in sorted({root_of(folder.absolute()) for folder, _ in registry.folders() if folder.is_dir()}):
+        yield Check("plugins", "ok", f"what they import from {root} and below is recorded with each run")
     for here in (Path.cwd(), *Path.cwd().parents):
         if is_run_folder(here) and (here / "plugins").is_dir():
             yield Check("plugins", "ok", f"{here}/plugins is the record of a run; nothing is imported from there")
@@ -135,6 +138,8 @@ def _plugin(registry: Registry, listing: Listing) -> Check:
     try:
         registry.find(listing.kind, listing.name)
         load_class(listing)
+    except DefinesNoneError:
+        return Check(f"code {listing.name}", "ok", f"{listing.path} defines no {singular(listing.kind)} of its own")
     except ComponentError as error:
         return Check(name, "warning", str(error))
     return Check(name, "ok", where)

@@ -20,6 +20,7 @@ from studyrun.engine.prepare import Prepared, study_of
 from studyrun.engine.random_state import seed_everything_global
 from studyrun.engine.recorder import Recorder
 from studyrun.engine.signals import StopRequest
+from studyrun.engine.sources import SourceRecord
 from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
 from studyrun.errors import StudyrunError
@@ -52,6 +53,7 @@ class RunInProgress:
         self.done: dict[str, str] = {}
         self.current = TRUNK
         self.ledger = Ledger()
+        self.sources = SourceRecord(self.study)
         self._last_saved = monotonic()
         self._last_status = 0.0
         self._at_start: int | None = None
@@ -225,6 +227,7 @@ class RunInProgress:
             self.checkpoints.keep(self.current, step, self._whole(content))
 
     def _save(self, content: dict[str, Any]) -> None:
+        self.sources.add_to(self.folder)
         self.checkpoints.save(self._whole(content))
         self._last_saved = monotonic()
 
@@ -245,6 +248,7 @@ class RunInProgress:
             self.journal.set_status(state="running", arm=self.current, step=step, fraction=fraction)
 
     def _finish(self, state: str) -> RunResult:
+        self.sources.add_to(self.folder)
         write_manifest(self.folder, state, self.journal.status["started"])
         self.journal.set_status(state=state, arms=self.done)
         self.journal.event("run ended", state=state)

@@ -15,6 +15,7 @@ from studyrun.engine.prepare import Prepared, prepare
 from studyrun.engine.problem import Problem
 from studyrun.engine.provenance import provenance
 from studyrun.engine.signals import StopRequest
+from studyrun.engine.sources import SourceRecord
 from studyrun.errors import StudyrunError
 from studyrun.trace.atomic import write_atomically
 from studyrun.trace.manifest import write_manifest
@@ -30,6 +31,7 @@ def execute(
     study = prepared.study
     facts = provenance(prepared.problem, command)
     write_atomically(folder / "study.yaml", study.to_yaml())
+    SourceRecord(study).copy(folder, over=True)
     write_atomically(folder / "provenance.json", json.dumps(facts, indent=2) + "\n")
     git = facts["git"] or {}
     stop = stop or StopRequest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from studyrun.engine.events import Progress
 from studyrun.engine.run import RunResult, prepare
 from studyrun.engine.signals import StopRequest
+from studyrun.engine.sources import SourceRecord
 from studyrun.launch.failure import explained
 from studyrun.launch.folder import data_folder, make_run_folder
 from studyrun.launch.lock import holding
@@ -63,8 +64,13 @@ def _finish(task: MemberTask, progress: Progress, stop: StopRequest) -> RunResul
     use_threads(task.threads)
     prepared = prepare(replace(own, source=task.source or own.source), data_folder())
     folder = task.folder if task.folder.is_dir() else make_run_folder(task.folder)
+    record = SourceRecord(prepared.study)
+    record.check(task.sweep)
     with holding(folder, progress):
-        return run_prepared(prepared, folder, task.command, progress, stop)
+        result = run_prepared(prepared, folder, task.command, progress, stop)
+    record.check(task.sweep)
+    record.copy(task.sweep)  # what only a whole run imports, for the members to come
+    return result
 
 
 @lru_cache(maxsize=1)

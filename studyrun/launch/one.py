@@ -12,7 +12,6 @@ from studyrun.engine.signals import StopRequest
 from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import check_place, data_folder, make_run_folder
 from studyrun.launch.lock import holding
-from studyrun.launch.sources import copy_sources
 from studyrun.launch.state import DONE, read_status, state_of
 from studyrun.study.schema import Study
 
@@ -34,7 +33,6 @@ def run_prepared(
 ) -> RunResult:
     """Run a prepared study in a folder that has just been made. Raises `RunFailedError`, which names the folder."""
     with failures_of(folder):
-        copy_sources(prepared.study, folder)
         return execute(prepared, folder, command, progress, stop)
 
 

@@ -11,6 +11,7 @@ from studyrun.engine.problem import fingerprint
 from studyrun.engine.provenance import differences
 from studyrun.engine.run import Prepared, RunResult, prepare, resume
 from studyrun.engine.signals import StopRequest
+from studyrun.engine.sources import check_sources
 from studyrun.errors import RunFolderError, StudyrunError
 from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import data_folder
@@ -51,6 +52,7 @@ def _carried_on(folder: Path, progress: Progress, stop: StopRequest, threads: in
         threads = recorded
     if threads is not None:
         use_threads(threads)
+    check_sources(folder, facts)
     prepared = prepare(load_study(folder / "study.yaml", registry=Registry.for_run(folder)), data_folder())
     _check_data(folder, prepared, facts)
     if has_checkpoint(folder):

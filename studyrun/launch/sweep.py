@@ -11,6 +11,7 @@ from threading import Lock
 from studyrun.engine.events import Journal, Progress
 from studyrun.engine.run import prepare
 from studyrun.engine.signals import StopRequest
+from studyrun.engine.sources import SourceRecord
 from studyrun.launch.failure import failures_of
 from studyrun.launch.folder import check_place, data_folder, make_run_folder
 from studyrun.launch.lock import holding
@@ -18,7 +19,6 @@ from studyrun.launch.member import MemberTask, finish_member
 from studyrun.launch.one import heard
 from studyrun.launch.outcome import MemberOutcome, Outcome, joint_state
 from studyrun.launch.progress import Member
-from studyrun.launch.sources import copy_sources
 from studyrun.launch.state import NOT_STARTED, state_of
 from studyrun.launch.threads import threads_each
 from studyrun.registry import Registry
@@ -56,7 +56,7 @@ def run_sweep(
 
 def _lay_out(study: Study, folder: Path) -> None:
     """Write what the sweep is before its first member: killed at any moment after, it can be resumed."""
-    copy_sources(study, folder)
+    SourceRecord(study).copy(folder)
     _list_members(study, folder)
     write_atomically(folder / "study.yaml", study.to_yaml())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from studyrun.component import KINDS, Component, Nested, Probe
@@ -137,8 +137,8 @@ class Workshop:
         key = (kind, name)
         if key not in self._classes:
             try:
-                self._classes[key] = self.registry.load(kind, name)
-                self.used[key] = self.registry.find(kind, name)
+                found = self._classes[key] = self.registry.load(kind, name)
+                self.used[key] = replace(self.registry.find(kind, name), module=found.__module__)
             except ComponentError as error:
                 self._classes[key] = str(error)
         return self._classes[key]

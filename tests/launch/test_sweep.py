@@ -85,7 +85,7 @@ def test_the_folder_says_what_the_sweep_consists_of_before_its_first_member(writ
 def test_each_member_is_the_run_that_it_would_be_alone(write) -> None:
     study = load_study(write(SWEEP))
     outcome = launch(study)
-    assert (outcome.state, states(outcome)) == ("complete", dict.fromkeys(NAMES, "complete"))
+    assert (outcome.state, states(outcome)) == ("complete", dict.fromkeys(NAMES, "complete")), outcome.members
     swept = open_run(outcome.folder)
     assert [run.name for run in swept.members] == NAMES
     for member, run in zip(study.members, swept.members, strict=True):
@@ -119,7 +119,7 @@ def test_resuming_tries_again_what_failed_and_runs_what_never_started(fragile: P
     for kept in tmp_path.rglob("fragile.py"):  # the project's own, and what the run folder says it was made with
         kept.write_text(FRAGILE.replace("snapshot.step == 2", "False"))
     outcome = resume(folder)
-    assert (outcome.state, states(outcome)) == ("complete", dict.fromkeys(NAMES, "complete"))
+    assert (outcome.state, states(outcome)) == ("complete", dict.fromkeys(NAMES, "complete")), outcome.members
     assert (folder / "lr=0.05" / "trace.h5").stat().st_mtime_ns == finished
     assert open_run(folder / "lr=0.07")["baseline"]["fragile"].step.tolist() == list(range(7))
 
@@ -184,7 +184,7 @@ def test_a_sweep_that_lost_its_list_of_members_is_still_a_sweep(write) -> None:
     (folder / "sweep.json").unlink()
     assert "sweep.json" in [fault.where for fault in check_run(folder).faults]
     outcome = resume(folder)
-    assert (outcome.state, states(outcome)) == ("complete", dict.fromkeys(NAMES, "complete"))
+    assert (outcome.state, states(outcome)) == ("complete", dict.fromkeys(NAMES, "complete")), outcome.members
     assert (folder / "sweep.json").read_bytes() == (whole / "sweep.json").read_bytes()
     assert check_run(folder).trusted
 
