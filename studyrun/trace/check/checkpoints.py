@@ -76,16 +76,23 @@ def _foreign(content: Mapping[str, Any], study: str, arms: Mapping[str, ArmRows]
     if content.get("study", mark) != mark:
         yield "the newest was written by a run of another study"
         return
-    for name, state in (content.get("done") or {}).items():
+    for name, state in _mapping(content.get("done")).items():
         found = arms[name].state if name in arms else "missing"
         if found != state:
             yield f"the newest is newer than the trace: it has {name!r} {state}, the trace has it {found}"
-    step, name = int((content.get("state") or {}).get("step", 0)), str(content.get("arm"))
+    step, name = _mapping(content.get("state")).get("step", 0), str(content.get("arm"))
+    if not isinstance(step, int):
+        yield f"the newest has step {step!r}"
+        return
     arm = arms.get(name, ArmRows(name, {}))
     for label, due in rules.dues.items() if step else ():
         last = next((one for one in range(step - 1, arm.fork_step - 1, -1) if due(one)), None)
         if last is not None and (label not in arm.probes or last not in arm.probes[label].step):
             yield f"the newest is newer than the trace, which lacks step {last} of {name}/{label}"
+
+
+def _mapping(given: object) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
 
 
 def _names(given: object) -> list[str]:

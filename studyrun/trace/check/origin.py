@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from studyrun.errors import StudyrunError
 from studyrun.trace.check.arms import ArmRows
 from studyrun.trace.check.findings import Findings
 
@@ -80,8 +79,8 @@ def _made(folder: Path, rebuild: Rebuild | None) -> tuple[Mapping[str, Any] | No
         return None, "`--data` does"
     try:
         return rebuild(folder), ""
-    except StudyrunError as error:
-        return None, f"cannot be made again: {error}"
+    except Exception as error:  # noqa: BLE001  people's own code raises whatever it does
+        return None, f"cannot be made again: {str(error) or type(error).__name__}"
 
 
 def _is_fingerprint(given: object) -> bool:
