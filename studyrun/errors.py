@@ -57,6 +57,10 @@ class ProbeError(StudyrunError):
     """A probe broke its contract: a wrong shape, an undeclared channel, or a mark left on the training state."""
 
 
+class UnfitStudyError(ComponentError, ProbeError):
+    """A study that cannot be run as it is: all that the check before a run has found, one fault a line."""
+
+
 class RunFolderError(StudyrunError):
     """A run folder that cannot be made, written, read or resumed."""
 

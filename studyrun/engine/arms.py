@@ -45,7 +45,7 @@ class RunInProgress:
     """The run folder being filled: which arms are done, which wait, and what a checkpoint must hold."""
 
     def __init__(self, prepared: Prepared, folder: Path, progress: Progress, stop: StopRequest) -> None:
-        self.study, self.problem, self.channels = prepared.study, prepared.problem, prepared.channels
+        self.study, self.problem, self.channels = prepared.study, prepared.problem, prepared.arm_channels
         self.folder, self.progress, self.stop = folder, progress, stop
         self.journal = Journal(folder, progress)
         self.checkpoints = CheckpointFolder(folder, stop, self.journal.warn)
@@ -78,7 +78,9 @@ class RunInProgress:
         """Stand where the checkpoint stood. Raises `RunFolderError` if it is not one of this study and this trace."""
         self.continuity.check_checkpoint(checkpoint)
         self.queue, self.done, self.current = list(checkpoint["queue"]), dict(checkpoint["done"]), checkpoint["arm"]
-        for text in self.writer.adopt(self.channels):
+        begun = [(label, name) for name, labels in self.writer.arms.items() for label in labels]
+        known = {label: self.channels[name][label] for label, name in begun if label in self.channels.get(name, ())}
+        for text in self.writer.adopt(known):
             self.journal.warn(text)
 
     def _run_arm(self, name: str, resumed: dict[str, Any] | None) -> Ending:
@@ -103,11 +105,11 @@ class RunInProgress:
             name=name,
             trainer=Trainer(self.problem.with_study(study)),
             probes=study.probes,
-            channels=self.channels,
+            channels=self.channels[name],
             # Of a resumed arm, some branches have forked already: they stand in the checkpoint's queue.
             branches=[one for one in self.study.branches if one.parent == name and one.name not in self.queue],
             stop=study.stop,
-            recorder=Recorder(self.writer, name, self.channels, self.journal.warn),
+            recorder=Recorder(self.writer, name, self.channels[name], self.journal.warn),
             ledger=self.ledger,
             fork=self._fork,
             checkpoint=self._maybe_checkpoint,
@@ -179,7 +181,7 @@ class RunInProgress:
         else:
             self.writer.add_arm(name, arm_attributes(study, branch, self.checkpoints.fork))
             for entry in study.probes:
-                self.writer.add_probe(name, entry.label, self.channels[entry.label], probe_attributes(entry))
+                self.writer.add_probe(name, entry.label, self.channels[name][entry.label], probe_attributes(entry))
         self.writer.set_arm(name, state="running", end_reason="")
         self.journal.event("arm", f"{name} starts at step {step}", arm=name, step=step)
 

@@ -1,125 +1,129 @@
-"""Before a run: the data are loaded, and every probe and trigger has said whether it fits them."""
+"""Before a run: the data are loaded, and all that can be known of what the study asks for has been looked at."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from studyrun.engine import random_state
+from studyrun.component import Trigger
+from studyrun.engine.explain import naming
+from studyrun.engine.findings import Findings
+from studyrun.engine.fit_check import check_batches, check_curvature, check_fit, check_groups
 from studyrun.engine.problem import Problem, build_problem
-from studyrun.errors import ComponentError, ProbeError
-from studyrun.study.schema import Study
+from studyrun.errors import ProbeError
+from studyrun.study.schema import TRUNK, Study
 from studyrun.trace.channel import Channel
 
-Channels = dict[str, tuple[Channel, ...]]
-EXAMPLES_TO_COMPARE = 8
+Channels = Mapping[str, tuple[Channel, ...]]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A study whose data are loaded and whose probes and triggers have been asked whether they fit: ready to run."""
+    """A study whose data are loaded and in whose way nothing was found: ready to run.
+
+    `channels` are those of every arm, by its name and the probe's label; `warnings` go on record as the run begins.
+    """
 
     study: Study
     problem: Problem
-    channels: Channels
+    arm_channels: Mapping[str, Channels]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> Channels:
+        """The trunk's channels by the probe's label."""
+        return self.arm_channels[TRUNK]
 
 
 def prepare(study: Study, data_folder: Path) -> Prepared:
-    """Load what the study needs and check what only data can tell. Nothing is written."""
-    problem = build_problem(study, data_folder)
-    check_fit(problem)
-    for arm in (study, *(branch.study for branch in study.branches)):
-        check_optimizer(problem.with_study(arm))
-    channels: Channels = {}
-    for entry in study.probes:
-        try:
-            channels[entry.label] = tuple(entry.probe.channels(problem))
-        except (ProbeError, ValueError) as error:
-            raise ProbeError(f"probe {entry.label!r}: {error}") from error
-    check_curvature(problem)
-    by_name = {label: {channel.name: channel for channel in each} for label, each in channels.items()}
-    for branch in study.branches:
-        parent = study_of(study, branch.parent)
-        try:
-            branch.trigger.check_context(problem.with_study(parent), by_name)
-        except ComponentError as error:
-            raise ComponentError(f"branches.{branch.name}.at: {error}") from error
-    if study.stop.when is not None:
-        study.stop.when.check_context(problem, by_name)
-    for entry in study.probes:
-        for option, trigger in entry.probe.triggers().items():
-            try:
-                trigger.check_context(problem, by_name)
-            except ComponentError as error:
-                raise ComponentError(f"probe {entry.label!r}: {option}: {error}") from error
-    return Prepared(study, problem, channels)
+    """Load what the study needs and check what only data can tell. Nothing is written.
+
+    Raises `ComponentError`, `ProbeError`, or where there are several faults one `UnfitStudyError` that names them all.
+    """
+    findings = Findings()
+    problem = build_problem(study, data_folder, findings)
+    arms = {TRUNK: problem} | {branch.name: problem.with_study(branch.study) for branch in study.branches}
+    fits = _check_losses(arms, findings)
+    for arm in arms.values():
+        with findings.noting():
+            check_optimizer(arm)
+    if fits:
+        check_groups(problem, findings)
+        for name, arm in arms.items():
+            check_batches(arm, "" if name == TRUNK else f"arm {name!r}: ", findings)
+    channels = {name: _channels(arm, findings) for name, arm in arms.items()}
+    for name in arms:
+        _check_triggers(name, arms, channels, findings)
+    findings.settle()
+    return Prepared(study, problem, channels, tuple(findings.warnings))
 
 
-def check_fit(problem: Problem) -> None:
-    """Raise `ComponentError` if model, loss and data do not go together: two examples are passed through them."""
-    few = problem.data.train.take(slice(0, 2))
-    try:
-        with torch.no_grad():
-            losses = problem.per_example(list(problem.named_tensors.values()), few.inputs, few.targets)
-    except Exception as error:
-        names = problem.study.names
-        who = f"model {names['model']!r} and loss {names['loss']!r} do not fit the data set {names['dataset']!r}"
-        shapes = f"inputs {tuple(few.inputs.shape)}, targets {tuple(few.targets.shape)}"
-        raise ComponentError(f"{who} ({shapes}): {error}") from error
-    if losses.shape != (len(few),):
-        raise ComponentError(
-            f"loss {problem.study.names['loss']!r} gives shape {tuple(losses.shape)} for {len(few)} examples; "
-            "it must give one number for each"
-        )
+def _check_losses(arms: Mapping[str, Problem], findings: Findings) -> bool:
+    """Check model, data and each different loss together; returns whether they fit."""
+    before, seen = len(findings.faults), []
+    for arm in arms.values():
+        if arm.loss in seen:
+            continue
+        seen.append(arm.loss)
+        with findings.noting():
+            check_fit(arm, findings)
+            check_curvature(arm)
+    return len(findings.faults) == before
 
 
 def check_optimizer(problem: Problem) -> None:
     """Raise `ComponentError` if the optimizer does not take this model's parameters."""
-    try:
+    names = problem.study.names
+    with naming(
+        f"optimizer {names['optimizer']!r} does not take the parameters of model {names['model']!r}", memory=True
+    ):
         problem.optimizer.build(problem.named_tensors.values())
-    except Exception as error:
-        names = problem.study.names
-        raise ComponentError(
-            f"optimizer {names['optimizer']!r} does not take the parameters of model {names['model']!r}: {error}"
-        ) from error
 
 
-def check_curvature(problem: Problem) -> None:
-    """Raise `ProbeError` if a probe wants Hessian eigenpairs of a loss that comes out anew at each pass (dropout)."""
-    for entry in problem.study.probes:
-        request = entry.probe.eigenpair_request(problem)
-        if request is None or request.statistics != "train":
-            continue
-        if not _loss_is_a_function(problem):
-            choice = "give the probe `statistics: eval`, or " if "statistics" in type(entry.probe).model_fields else ""
-            raise ProbeError(
-                f"probe {entry.label!r}: in training mode the loss gives different values for the same input, so it "
-                f"has no Hessian; {choice}take dropout and other random layers out of model "
-                f"{problem.study.names['model']!r}"
-            )
-        return  # the answer is the same for every probe
+def _channels(arm: Problem, findings: Findings) -> dict[str, tuple[Channel, ...]]:
+    """What each probe records in this arm, but for those that do not fit."""
+    channels = {}
+    for entry in arm.study.probes:
+        with findings.noting(), naming(f"probe {entry.label!r}", arm, ProbeError):
+            channels[entry.label] = tuple(entry.probe.channels(arm))
+    return channels
 
 
-def _loss_is_a_function(problem: Problem) -> bool:
-    """Whether a few examples have the same losses twice in training mode. The global random state is left alone."""
-    few = problem.data.train.take(slice(0, EXAMPLES_TO_COMPARE))
-    parameters = [_beside(value) for value in problem.named_tensors.values()]
-    before = random_state.capture(problem.device)
-    try:
-        with torch.no_grad():
-            first, second = (problem.per_example(parameters, few.inputs, few.targets) for _ in range(2))
-    finally:
-        random_state.restore(before, problem.device)
-    return torch.allclose(first, second, rtol=1e-3, atol=0, equal_nan=True)
+def _check_triggers(
+    name: str, arms: Mapping[str, Problem], channels: Mapping[str, Channels], findings: Findings
+) -> None:
+    """Ask every trigger of an arm, under this arm's own optimizer and loss, whether it can work there."""
+    by_name = {label: {channel.name: channel for channel in each} for label, each in channels[name].items()}
+    if len(by_name) < len(arms[name].study.probes):
+        return  # a probe that does not fit is a fault of its own
+    for path, trigger in _triggers(name, arms):
+        with findings.noting(), naming(path, arms[name]):
+            trigger.check_context(arms[name], by_name)
 
 
-def _beside(value: Tensor) -> Tensor:
-    """A parameter moved a little: behind a last layer of zeros no randomness would be seen."""
-    generator = random_state.seeded(0, "beside")
-    return value.detach() + 0.01 * torch.randn(value.shape, generator=generator).to(value)
+def _triggers(name: str, arms: Mapping[str, Problem]) -> Iterator[tuple[str, Trigger]]:
+    """The triggers that are asked in an arm, each with its place in the study."""
+    trunk = arms[TRUNK].study
+    where = "" if name == TRUNK else f"arm {name!r}: "
+    for branch in trunk.branches:
+        if branch.parent == name:
+            yield f"branches.{branch.name}.at", branch.trigger
+    if (when := arms[name].study.stop.when) is not None:
+        yield f"{where}stop.when", when
+    fired = list(_fired_before(name, trunk))
+    for entry in arms[name].study.probes:
+        for option, trigger in entry.probe.triggers().items():
+            if trigger not in fired:
+                yield f"{where}probe {entry.label!r}: {option}", trigger
+
+
+def _fired_before(name: str, study: Study) -> Iterator[Trigger]:
+    """What has fired by the time that an arm sets off, and so is not asked again: what it and its parents fork on."""
+    by_name = {branch.name: branch for branch in study.branches}
+    while name in by_name:
+        yield by_name[name].trigger
+        name = by_name[name].parent
 
 
 def study_of(study: Study, arm: str) -> Study:

@@ -18,8 +18,10 @@ from torch.func import functional_call
 from studyrun.component import Component, Data, Grouping, Loss, Optimizer, Split, Statistics
 from studyrun.curvature.flat import chunks
 from studyrun.curvature.graphs import GRAPH_BYTES
+from studyrun.engine.building import build_model, load_data, place_data, place_grouping
+from studyrun.engine.findings import Findings
 from studyrun.engine.hidden_state import HiddenState
-from studyrun.engine.random_state import forked, seeded
+from studyrun.engine.model_check import placed
 from studyrun.engine.reachable import is_peoples
 from studyrun.errors import ComponentError, ProbeError, StudyrunError
 
@@ -73,18 +75,30 @@ class Problem:
 
     @cached_property
     def named_tensors(self) -> Mapping[str, nn.Parameter]:
-        """The parameters by name, in the model's order, which is also the order of flat vectors."""
-        return dict(self.model.named_parameters())  # walking the modules anew at every use costs more than a small step
+        """The parameters that are trained, by name, in the model's order, which is also the order of flat vectors.
+
+        One that stands under two names is under its first; one that requires no gradient stands still, as buffers do.
+        """
+        found = self.model.named_parameters()  # walking the modules anew at every use costs more than a small step
+        return {name: parameter for name, parameter in found if parameter.requires_grad}
 
     @property
     def named_buffers(self) -> dict[str, Tensor]:
-        """The buffers by name, as the modules hold them now: a forward pass may put another tensor there."""
-        return {
+        """What else the model holds, by name: buffers, and frozen parameters, to which a model may write as well.
+
+        Buffers are as the modules hold them now: a forward pass may put another tensor there.
+        """
+        found = {
             prefix + name: buffer
             for prefix, module in self._named_modules
             for name, buffer in module._buffers.items()
             if buffer is not None
         }
+        return found | {name: parameter.detach() for name, parameter in self._frozen.items()}
+
+    @cached_property
+    def _frozen(self) -> Mapping[str, nn.Parameter]:
+        return {name: parameter for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
 
     def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
         """Let the modules hold these buffers: in the tensors that are there, where type and shape agree."""
@@ -96,6 +110,9 @@ class Problem:
                         held.copy_(wanted)
                 else:
                     module._buffers[name] = None if wanted is None else wanted.to(self.device, copy=True)
+        with torch.no_grad():
+            for name, frozen in self._frozen.items():
+                frozen.copy_(buffers[name])
 
     def tensors(self) -> Iterator[Tensor]:
         """The parameters and buffers that the engine carries."""
@@ -105,8 +122,16 @@ class Problem:
     def check_parameters(self) -> None:
         """Raise `ComponentError` if the model has put other parameters or modules in the place of those it began with.
 
-        The optimizer would go on to move the old ones.
+        The optimizer would go on to move the old ones, as it would where some are frozen or set free on the way.
         """
+        for parts, trained in ((self.named_tensors, True), (self._frozen, False)):
+            for name, parameter in parts.items():
+                if parameter.requires_grad is not trained:
+                    does = "freezes" if trained else "unfreezes"
+                    raise ComponentError(
+                        f"model {self.study.names.get('model', '')!r} {does} parameter {name!r} as it trains, and the "
+                        "optimizer keeps to those it began with; set requires_grad in `build`"
+                    )
         for (prefix, module), (parameters, modules) in zip(self._named_modules, self._first_members, strict=True):
             for held, first in ((module._parameters, parameters), (module._modules, modules)):
                 if len(held) != len(first) or not all(map(is_, held.values(), first)):
@@ -228,40 +253,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_problem(study: Study, data_folder: Path) -> Problem:
-    """Load the data, form the groups, build the model, all on the study's device and in its precision."""
-    device, dtype = choose_device(study.device), getattr(torch, study.precision)
-    data, grouping = load_data(study, data_folder)
-    model = build_model(study, data)
-    placed = _place_data(data, dtype, device)
+def build_problem(study: Study, data_folder: Path, findings: Findings | None = None) -> Problem:
+    """Load the data, form the groups, build the model, all on the study's device and in its precision.
+
+    Raises what is wrong with any of them: all of it at once, but for what only sound data can tell.
+    """
+    device, dtype, found = choose_device(study.device), getattr(torch, study.precision), findings or Findings()
+    data, grouping = load_data(study, data_folder, dtype, found)
+    model = build_model(study, data, found) if data is not None else None
+    found.settle()
+    assert data is not None
+    assert model is not None
+    data = place_data(data, dtype, device)
     problem = Problem(
         study=study,
-        data=placed,
-        grouping=_place_grouping(grouping, placed, dtype, device),
-        model=model.to(dtype=dtype, device=device).train(),
+        data=data,
+        grouping=place_grouping(grouping, data, dtype, device),
+        model=placed(model, dtype, device).train(),
         dtype=dtype,
         device=device,
     )
     problem.hidden.update(hidden_states(problem))
     return problem
-
-
-def load_data(study: Study, folder: Path) -> tuple[Data, Grouping | None]:
-    """The data set, and its groups, which may replace examples, each drawn under generators of its own."""
-    cpu, seed = torch.device("cpu"), study.seed.subset
-    with forked(seed, "dataset", device=cpu):
-        data = study.dataset.load(folder, seeded(seed, "dataset"))
-    if study.groups is None:
-        return data, None
-    with forked(seed, "groups", device=cpu):
-        grouping = study.groups.form(data, seeded(seed, "groups"))
-    return grouping.data, grouping
-
-
-def build_model(study: Study, data: Data) -> nn.Module:
-    """The model as it is initialised, on the CPU, drawn under generators of its own."""
-    with forked(study.seed.init, "init", device=torch.device("cpu")):
-        return study.model.build(data.example_shape, data.outputs, seeded(study.seed.init, "init"))
 
 
 def hidden_states(problem: Problem) -> dict[str, HiddenState]:
@@ -292,31 +305,6 @@ def _code_of(what: str, component: Component) -> dict[str, object]:
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype
-
-
-def _place_split(split: Split, dtype: torch.dtype, device: torch.device) -> Split:
-    def place(tensor: Tensor) -> Tensor:
-        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None).contiguous()
-
-    return Split(place(split.inputs), place(split.targets))
-
-
-def _place_data(data: Data, dtype: torch.dtype, device: torch.device) -> Data:
-    test = _place_split(data.test, dtype, device) if data.test is not None else None
-    return replace(data, train=_place_split(data.train, dtype, device), test=test)
-
-
-def _place_grouping(grouping: Grouping | None, data: Data, dtype: torch.dtype, device: torch.device) -> Grouping | None:
-    if grouping is None:
-        return None
-    members = {name: indices.to(device) for name, indices in grouping.members.items()}
-    centroids = grouping.centroids
-    return replace(
-        grouping,
-        data=data,
-        members=members,
-        centroids=centroids.to(dtype=dtype, device=device) if centroids is not None else None,
-    )
 
 
 def fingerprint(data: Data) -> dict[str, Any]:

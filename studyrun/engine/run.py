@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,8 @@ def execute(
         folder / "trace.h5", title=study.title, study=study.to_yaml(), git_commit=git.get("commit", "")
     )
     with _closing(writer, stop):
-        return _guarded(prepared, folder, progress, writer, None, stop, list(_doubts(prepared.problem, facts)))
+        warnings = [*prepared.warnings, *_doubts(prepared.problem, facts)]
+        return _guarded(prepared, folder, progress, writer, None, stop, warnings)
 
 
 def _doubts(problem: Problem, facts: Mapping[str, Any]) -> Iterator[str]:
@@ -105,5 +107,6 @@ def _note_failure(journal: Journal, error: BaseException) -> None:
     state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     with suppress(StudyrunError, OSError):  # a full disk cannot take the note either
         journal.set_status(state=state, error=str(error))
-        journal.event("run failed", level="error", error=f"{type(error).__name__}: {error}")
+        text = "".join(traceback.format_exception(error))  # whole: the message has the first line of it alone
+        journal.event("run failed", level="error", error=f"{type(error).__name__}: {error}", traceback=text)
         write_manifest(journal.folder, state, journal.status["started"])

@@ -26,4 +26,9 @@ class CrossEntropy(Loss):
             raise ValueError(
                 "cross_entropy needs classes as targets; this data set has real numbers: use squared_error"
             )
+        if outputs.shape[-1] == 1:
+            raise ValueError(
+                "cross_entropy needs an output for each class, and there is a single one: `outputs=2` in the data set "
+                "would be right, or a loss on one logit"
+            )
         return functional.cross_entropy(outputs, targets, reduction="none", label_smoothing=self.label_smoothing)

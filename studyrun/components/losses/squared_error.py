@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SquaredError(Loss):
-    """Squared error, summed over outputs; classes become one-hot targets in {0, 1}.
+    """Squared error, summed over outputs; classes become one-hot targets in {0, 1}, and for a single output 0 and 1.
 
     ℓ_i = scale · Σ_o (f_o(x_i) − y_io)². Sharpness is proportional to `scale`: 1 is the convention of arXiv 2606.04212,
     0.5 that of Cohen et al. 2021 (arXiv 2103.00065).
@@ -24,7 +24,8 @@ class SquaredError(Loss):
 
     def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if not targets.is_floating_point():
-            targets = functional.one_hot(targets, outputs.shape[-1]).to(outputs.dtype)
+            single = outputs.shape[-1] == 1
+            targets = (targets[:, None] if single else functional.one_hot(targets, outputs.shape[-1])).to(outputs.dtype)
         if outputs.shape != targets.shape:
             raise ValueError(f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} differ in shape")
         return (outputs - targets).square().flatten(1).sum(1) * self.scale
