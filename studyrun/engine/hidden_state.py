@@ -7,10 +7,14 @@ taken. What changes and cannot be written down is refused by name.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from studyrun.engine.plain import NotPlainError, copied, decode, encode, same
@@ -20,7 +24,7 @@ from studyrun.errors import ComponentError
 State = Mapping[str, Mapping[str, Any]]
 """What is kept, encoded: by the path of the object that holds it, then by its name there."""
 
-_SMALL = 4096  # elements of a tensor that are compared each time: its version does not count writes through `.data`
+_LARGE = 4096  # numbers or texts beyond which a value is not looked through at every step
 
 
 class HiddenState:
@@ -50,7 +54,11 @@ class HiddenState:
         return survey.state
 
     def changes(self, state: State) -> dict[str, Any]:
-        """How a state differs from the first one, for a checkpoint; empty where nothing changed."""
+        """How a state differs from the first one, for a checkpoint; empty where nothing changed.
+
+        Raises `ComponentError` if something large was written into, which `now` does not look through.
+        """
+        self._survey.check_large()
         changed: dict[str, Any] = {}
         for path, before in self.first.items():
             held = state.get(path, before)
@@ -96,7 +104,7 @@ class _Survey:
         }
         self.state: dict[str, dict[str, Any]] = {path: {} for path in self.holders}
         self._held = [(holder, tuple(holder.values().values())) for holder in self.holders.values()]
-        self._moving: list[tuple[str, str, Any, int]] = []
+        self._moving: list[_Moving] = []
         for path, name, value in reachable.plain:
             self._note(path, name, value)
         for path, thing in self.opaque.items():
@@ -114,12 +122,20 @@ class _Survey:
     def refreshed(self) -> State:
         """The state, with what lists, dicts, tensors and generators hold by now."""
         moving, self._moving = self._moving, []
-        for path, name, value, version in moving:
-            if isinstance(value, Tensor) and value.numel() > _SMALL and value._version == version:
-                self._moving.append((path, name, value, version))
+        for one in moving:
+            if one.sign is not None and one.sign == _sign(one.value):
+                self._moving.append(one)
             else:
-                self._note(path, name, value)
+                self._note(one.path, one.name, one.value)
         return self.state
+
+    def check_large(self) -> None:
+        """Raise `ComponentError` if something large has changed without a sign of it."""
+        for one in self._moving:
+            if one.sign is not None and one.checksum != _checksum(one.value):
+                raise _refused(
+                    f"{one.path}.{one.name} is large and written into as steps are taken", "keep what changes apart"
+                )
 
     def _note(self, path: str, name: str, value: Any) -> None:
         """Put a value into the state, which is made anew: who was given it keeps what it was."""
@@ -130,10 +146,63 @@ class _Survey:
         if is_constant(value):
             self.state[path][name] = encoded
             return
-        self._moving.append((path, name, value, getattr(value, "_version", 0)))
+        large = _weight(value) > _LARGE
+        self._moving.append(
+            _Moving(path, name, value, _sign(value) if large else None, _checksum(value) if large else 0)
+        )
         before = self.state[path].get(name)
         if before is None or not same(encoded, before):
             self.state = {**self.state, path: {**self.state[path], name: encode(copied(value))}}
+
+
+class _Moving(NamedTuple):
+    """A value that may change while it stays the same object. A large one is looked through at checkpoints alone."""
+
+    path: str
+    name: str
+    value: Any
+    sign: int | None
+    checksum: int
+
+
+def _sign(value: Any) -> int:
+    """What mostly shows that a large value was written to: a tensor's version, how many things a container holds."""
+    return value._version if isinstance(value, Tensor) else len(value) if hasattr(value, "__len__") else 0
+
+
+def _weight(value: Any) -> int:
+    """How many numbers and texts a value holds, as far as it matters."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    if isinstance(value, np.ndarray):
+        return value.size
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if not isinstance(value, list | tuple | set | frozenset | deque):
+        return 1
+    return len(value) if len(value) > _LARGE else sum(map(_weight, value))
+
+
+def _checksum(value: Any) -> int:
+    """A checksum of all that a value holds."""
+    sum_ = 0
+    for part in _parts(encode(value)):
+        sum_ = crc32(part, sum_)
+    return sum_
+
+
+def _parts(encoded: Any) -> Iterator[Any]:
+    if isinstance(encoded, Tensor):
+        yield encoded.contiguous().reshape(-1).view(torch.uint8).numpy()
+    elif isinstance(encoded, dict):
+        for name, item in encoded.items():
+            yield repr(name).encode()
+            yield from _parts(item)
+    elif isinstance(encoded, list | tuple):
+        for item in encoded:
+            yield from _parts(item)
+    else:
+        yield repr(encoded).encode()
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

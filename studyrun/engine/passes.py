@@ -79,10 +79,10 @@ def _pieces(split: Split, chunks: Sequence[slice]) -> Iterator[Split]:
 
 def forward_pass(problem: Problem, split: Split) -> tuple[Tensor, Tensor | None]:
     """Return losses (n,) and correctness (n,) of `split` in evaluation mode, without gradients."""
-    losses, correct = [], []
+    losses, correct, evaluate = [], [], _evaluated(problem)
     with problem.evaluation():
         for piece in _pieces(split, problem.measuring_chunks(len(split))):
-            outputs = problem.model(piece.inputs)
+            outputs = evaluate(piece.inputs)
             losses.append(problem.loss.per_example(outputs, piece.targets))
             correct.append(problem.loss.correct(outputs, piece.targets))
     return _joined(losses), _joined_or_none(correct)
@@ -90,8 +90,17 @@ def forward_pass(problem: Problem, split: Split) -> tuple[Tensor, Tensor | None]
 
 def outputs_pass(problem: Problem, inputs: Tensor) -> Tensor:
     """Return the model's outputs on any inputs in evaluation mode, without gradients."""
+    evaluate = _evaluated(problem)
     with problem.evaluation():
-        return _joined([problem.model(inputs[chunk]) for chunk in problem.measuring_chunks(len(inputs))])
+        return _joined([evaluate(inputs[chunk]) for chunk in problem.measuring_chunks(len(inputs))])
+
+
+def _evaluated(problem: Problem) -> Callable[[Tensor], Tensor]:
+    """The model to evaluate: on copies of its buffers, should it write to them even then."""
+    if not problem.named_buffers:
+        return problem.model
+    parameters = tuple(problem.named_tensors.values())
+    return lambda inputs: problem.forward(parameters, inputs, statistics="eval")
 
 
 def _joined(pieces: list[Tensor]) -> Tensor:

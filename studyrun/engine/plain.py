@@ -109,7 +109,8 @@ def _written(value: Any, where: str) -> dict[str, Any]:
         array = np.asarray(value)
         if array.dtype.hasobject or array.dtype.names:
             raise NotPlainError(f"a numpy array of type {array.dtype}{f' at {where}' if where else ''}; {HELD}")
-        content = torch.from_numpy(np.frombuffer(array.tobytes(), np.uint8).copy())
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        content = torch.from_numpy(flat if flat.flags.writeable else flat.copy())
         return {"dtype": array.dtype.str, "shape": list(array.shape), "value": content}
     if isinstance(value, dict):
         items = [[encode(key, f"{where} (a key)"), encode(item, f"{where}[{key!r}]")] for key, item in value.items()]
@@ -137,7 +138,7 @@ def _read(tagged: Mapping[str, Any]) -> Any:
     name, value = tagged[TAG], tagged["value"]
     if "dtype" in tagged:
         array = np.frombuffer(value.numpy().tobytes(), np.dtype(tagged["dtype"])).reshape(tagged["shape"])
-        return array.copy() if name == "ndarray" else array[()]
+        return array.copy() if name == "ndarray" else array[()]  # numpy keeps bytes from being written to
     return _READERS[name](tagged, value)
 
 

@@ -259,6 +259,7 @@ def build_problem(study: Study, data_folder: Path, findings: Findings | None = N
     Raises what is wrong with any of them: all of it at once, but for what only sound data can tell.
     """
     device, dtype, found = choose_device(study.device), getattr(torch, study.precision), findings or Findings()
+    put_back_as_imported(study)
     data, grouping = load_data(study, data_folder, dtype, found)
     model = build_model(study, data, found) if data is not None else None
     found.settle()
@@ -275,6 +276,25 @@ def build_problem(study: Study, data_folder: Path, findings: Findings | None = N
     )
     problem.hidden.update(hidden_states(problem))
     return problem
+
+
+_AS_IMPORTED: dict[str, HiddenState] = {}
+
+
+def put_back_as_imported(study: Study) -> None:
+    """Let the files of people's components hold what they did when they were imported, whatever ran since."""
+    for one in (study, *(branch.study for branch in study.branches)):
+        triggers = [branch.trigger for branch in one.branches] + ([one.stop.when] if one.stop.when else [])
+        groups = [one.groups] if one.groups else []
+        fixed: list[Component] = [one.dataset, *groups, one.model, one.loss, one.optimizer, *triggers]
+        for component in (*fixed, *(entry.probe for entry in one.probes)):
+            name = type(component).__module__
+            if not is_peoples(name) or name not in sys.modules:
+                continue
+            if name in _AS_IMPORTED:
+                _AS_IMPORTED[name].put(_AS_IMPORTED[name].first)
+            else:
+                _AS_IMPORTED[name] = HiddenState({"file": sys.modules[name], "class": type(component)})
 
 
 def hidden_states(problem: Problem) -> dict[str, HiddenState]:

@@ -27,40 +27,57 @@ _OF_CLASSES = ("__", "_abc_", "model_")  # Python's and pydantic's own
 
 
 class Holder:
-    """An object that holds named values: by its `__dict__`, or as a cell of a closure holds one."""
+    """An object that holds named values: by its `__dict__`, as a cell of a closure, or as a container of objects."""
 
     def __init__(self, thing: Any) -> None:
         self._thing = thing
 
     def values(self) -> Mapping[str, Any]:
-        """What it holds, by name."""
-        if not isinstance(self._thing, CellType):
-            held: Mapping[str, Any] = vars(self._thing)
-            return held
-        try:
-            return {"": self._thing.cell_contents}
-        except ValueError:  # it is empty
-            return {}
+        """What it holds, by name, or by place where it has no names."""
+        thing = self._thing
+        if isinstance(thing, CellType):
+            return {"": thing.cell_contents} if _is_filled(thing) else {}
+        if isinstance(thing, dict | list | tuple | set | frozenset):
+            items = thing.values() if isinstance(thing, dict) else thing
+            return {str(place): item for place, item in enumerate(items)}
+        held: Mapping[str, Any] = vars(thing)
+        return held
 
     def put(self, name: str, value: Any) -> None:
         """Let it hold a value under this name, in the very object that it holds now where that can take it over."""
+        thing = self._thing
         if _put_inside(self.values().get(name), value):
             return
-        if isinstance(self._thing, CellType):
-            self._thing.cell_contents = value
-        elif isinstance(self._thing, type):
-            type.__setattr__(self._thing, name, value)
-        else:
-            vars(self._thing)[name] = value
+        if isinstance(thing, CellType):
+            thing.cell_contents = value
+        elif isinstance(thing, type):
+            type.__setattr__(thing, name, value)
+        elif isinstance(thing, list):
+            thing[int(name) : int(name) + 1] = [value]
+        elif isinstance(thing, dict):
+            thing[list(thing)[int(name)]] = value
+        elif not isinstance(thing, tuple | set | frozenset):
+            vars(thing)[name] = value
 
     def remove(self, name: str) -> None:
         """Let it hold nothing under this name."""
-        if isinstance(self._thing, CellType):
-            del self._thing.cell_contents
-        elif isinstance(self._thing, type):
-            type.__delattr__(self._thing, name)
-        else:
-            del vars(self._thing)[name]
+        thing = self._thing
+        if isinstance(thing, CellType):
+            del thing.cell_contents
+        elif isinstance(thing, type):
+            type.__delattr__(thing, name)
+        elif isinstance(thing, list):
+            del thing[int(name) :]
+        elif not isinstance(thing, dict | tuple | set | frozenset):
+            del vars(thing)[name]
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  an empty cell raises
+    except ValueError:
+        return False
+    return True
 
 
 def _put_inside(held: Any, value: Any) -> bool:
@@ -110,17 +127,16 @@ class Reachable:
         self._seen.add(id(thing))
         if isinstance(thing, FunctionType):
             for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
-                self._hold(f"{path}.{name}", cell)
+                if id(cell) not in self._seen:
+                    self._hold(f"{path}.{name}", cell)
         elif isinstance(thing, MethodType):
             self._enter(path, thing.__self__)
         elif isinstance(thing, partial):
-            self._inside(path, [thing.func, *thing.args, *thing.keywords.values()])
+            self._hold(path, (thing.func, *thing.args, *thing.keywords.values()))
         else:
             self._hold(path, thing)
 
     def _hold(self, path: str, thing: Any) -> None:
-        if id(thing) in self._seen and isinstance(thing, CellType):
-            return
         self._seen.add(id(thing))
         holder = self.holders[path] = Holder(thing)
         if isinstance(thing, torch.optim.Optimizer):
@@ -129,9 +145,12 @@ class Reachable:
             if not _is_left_out(thing, name):
                 self._look(path, name, value)
         if isinstance(thing, nn.Module):
-            self._inside(path, thing._modules)
+            for name, child in thing._modules.items():
+                if child is not None:
+                    self._enter(f"{path}.{name}", child)
             for name in _HOOKS:
-                self._inside(f"{path}.{name}", vars(thing)[name])
+                if hooks := vars(thing)[name]:
+                    self._hold(f"{path}.{name}", hooks)
         for kind in type(thing).__mro__ if not isinstance(thing, type | ModuleType | CellType) else ():
             if is_peoples(kind.__module__):
                 self._enter(f"class {kind.__name__}", kind)
@@ -146,25 +165,12 @@ class Reachable:
             return
         elif is_plain(value):
             self.plain.append((path, name, value))
+        elif isinstance(value, dict | list | tuple | set | frozenset):
+            self.others[where] = None
+            if id(value) not in self._seen:
+                self._hold(where, value)
         else:
-            self.others[where] = None if isinstance(value, dict | list | tuple | set | frozenset) else value
-            self._inside(where, value)
-
-    def _inside(self, path: str, value: Any) -> None:
-        """Go on into the objects that a container holds among other things."""
-        if isinstance(value, dict):
-            items = list(value.items())
-        elif isinstance(value, list | tuple | set | frozenset):
-            items = list(enumerate(value))
-        else:
-            return
-        for name, item in items:
-            if isinstance(item, dict | list | tuple):
-                self._inside(f"{path}.{name}", item)
-            elif _is_entered(item):
-                self._enter(f"{path}.{name}", item)
-            elif is_iterator(item):
-                self.others[f"{path}.{name}"] = item
+            self.others[where] = value
 
     def _mentions(self, value: Any) -> bool:
         """Whether it is, or holds, a tensor that the engine carries by itself."""
