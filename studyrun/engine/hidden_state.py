@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from studyrun.engine.plain import NotPlainError, copied, decode, encode, same
-from studyrun.engine.reachable import Holder, Reachable, is_constant, is_iterator
+from studyrun.engine.reachable import OBJECT, Holder, Reachable, is_constant, is_iterator
 from studyrun.errors import ComponentError
 
 State = Mapping[str, Mapping[str, Any]]
 """What is kept, encoded: by the path of the object that holds it, then by its name there."""
 
+_OBJECT = "\0object"  # in the place of what is no plain value: it is left as it is
 _LARGE = 4096  # numbers or texts beyond which a value is not looked through at every step
 
 
@@ -63,6 +64,7 @@ class HiddenState:
         for path, before in self.first.items():
             held = state.get(path, before)
             new = {name: value for name, value in held.items() if name not in before or not same(value, before[name])}
+            new = {name: value for name, value in new.items() if value is not _OBJECT}
             gone = [name for name in before if name not in held]
             if new or gone:
                 changed[path] = {"new": new, "gone": gone}
@@ -78,7 +80,7 @@ class HiddenState:
             for name in current.keys() - names.keys():
                 holder.remove(name)
             for name, value in names.items():
-                if name not in current or not same(encode(current[name]), value):
+                if value is not _OBJECT and (name not in current or not same(survey.state[path][name], value)):
                     holder.put(name, decode(value))
         self._survey = _Survey(self._roots, self._carried)
 
@@ -99,9 +101,7 @@ class _Survey:
     def __init__(self, roots: Mapping[str, object], carried: Callable[[], Iterator[Tensor]]) -> None:
         reachable = Reachable(roots, carried())
         self.holders: Mapping[str, Holder] = reachable.holders
-        self.opaque: Mapping[str, object] = {
-            path: thing for path, thing in reachable.others.items() if not is_constant(thing)
-        }
+        self.opaque: Mapping[str, object] = reachable.others
         self.state: dict[str, dict[str, Any]] = {path: {} for path in self.holders}
         self._held = [(holder, tuple(holder.values().values())) for holder in self.holders.values()]
         self._moving: list[_Moving] = []
@@ -139,6 +139,9 @@ class _Survey:
 
     def _note(self, path: str, name: str, value: Any) -> None:
         """Put a value into the state, which is made anew: who was given it keeps what it was."""
+        if value is OBJECT:
+            self.state[path][name] = _OBJECT
+            return
         try:
             encoded = encode(value, f"{path}.{name}")
         except NotPlainError as error:  # a list that was plain at first

@@ -11,6 +11,7 @@ from studyrun.engine.explain import naming
 from studyrun.engine.findings import Findings
 from studyrun.engine.fit_check import check_batches, check_curvature, check_fit, check_groups
 from studyrun.engine.problem import Problem, build_problem
+from studyrun.engine.rehearsal import rehearse, repeat
 from studyrun.errors import ProbeError
 from studyrun.study.schema import TRUNK, Study
 from studyrun.trace.channel import Channel
@@ -52,10 +53,13 @@ def prepare(study: Study, data_folder: Path) -> Prepared:
         check_groups(problem, findings)
         for name, arm in arms.items():
             check_batches(arm, "" if name == TRUNK else f"arm {name!r}: ", findings)
+        rehearse(arms.values(), findings)
+        repeat(problem, data_folder, findings)
     channels = {name: _channels(arm, findings) for name, arm in arms.items()}
     for name in arms:
         _check_triggers(name, arms, channels, findings)
     findings.settle()
+    problem.put_back()
     return Prepared(study, problem, channels, tuple(findings.warnings))
 
 

@@ -119,6 +119,11 @@ class Problem:
         yield from self.named_tensors.values()
         yield from self.named_buffers.values()
 
+    def put_back(self) -> None:
+        """Let people's code hold what it did when the model had been built."""
+        for hidden in self.hidden.values():
+            hidden.put(hidden.first)
+
     def check_parameters(self) -> None:
         """Raise `ComponentError` if the model has put other parameters or modules in the place of those it began with.
 
@@ -166,6 +171,11 @@ class Problem:
     def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Parameter names and shapes, in the model's order."""
         return {name: tuple(parameter.shape) for name, parameter in self.named_tensors.items()}
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """Sizes and hashes of the data."""
+        return fingerprint(self.data)
 
     @property
     def parameters(self) -> int:

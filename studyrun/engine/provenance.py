@@ -13,7 +13,7 @@ import torch
 
 from studyrun import __version__
 from studyrun.engine.git import git_state
-from studyrun.engine.problem import Problem, fingerprint, state_digest, trained_on
+from studyrun.engine.problem import Problem, state_digest, trained_on
 from studyrun.engine.sources import SourceRecord
 from studyrun.registry import Registry
 
@@ -40,7 +40,7 @@ def provenance(problem: Problem, command: Sequence[str]) -> dict[str, Any]:
         "seed": study.seed.model_dump(),
         "parameters": problem.parameters,
         "initial": {"sha256": state_digest(problem.model)},
-        "data": fingerprint(problem.data),
+        "data": problem.fingerprint,
         "test_in_train": trained_on(problem.data),
         "group_facts": dict(problem.grouping.facts) if problem.grouping else {},
         **SourceRecord(study).facts(),

@@ -25,6 +25,9 @@ _HOOKS = tuple(name for name in sorted(_OF_TORCH) if name.endswith("hooks"))
 _OF_OPTIMIZERS = frozenset({"state", "param_groups"})  # the engine carries them by itself
 _OF_CLASSES = ("__", "_abc_", "model_")  # Python's and pydantic's own
 
+OBJECT: Any = type("Object", (), {})()
+"""Stands for whatever is no plain value."""
+
 
 class Holder:
     """An object that holds named values: by its `__dict__`, as a cell of a closure, or as a container of objects."""
@@ -106,8 +109,9 @@ def _put_inside(held: Any, value: Any) -> bool:
 class Reachable:
     """What lies within reach of the roots, the tensors that are `carried` and whatever mentions them left out.
 
-    `holders` are the objects by path, `plain` what they hold that a checkpoint can hold (path, name, value), and
-    `others` all else that they hold, by its own path. `optimizers` are those of torch among the holders.
+    `holders` are the objects by path, `plain` what they hold (path, name, value; `OBJECT` where a checkpoint cannot
+    hold it), and `others` the objects among it that are not looked into. `optimizers` are those of torch among the
+    holders.
     """
 
     def __init__(self, roots: Mapping[str, object], carried: Iterable[Tensor]) -> None:
@@ -157,19 +161,19 @@ class Reachable:
 
     def _look(self, path: str, name: str, value: Any) -> None:
         where = f"{path}.{name}" if name else path
-        if self._mentions(value):
-            self.others[where] = None
-        elif _is_entered(value):
-            self._enter(where, value)
-        elif isinstance(value, _CODE):
-            return
-        elif is_plain(value):
+        mentions = self._mentions(value)
+        if not mentions and not isinstance(value, _CODE) and is_plain(value):
             self.plain.append((path, name, value))
+            return
+        self.plain.append((path, name, OBJECT))
+        if mentions:
+            return
+        if _is_entered(value):
+            self._enter(where, value)
         elif isinstance(value, dict | list | tuple | set | frozenset):
-            self.others[where] = None
             if id(value) not in self._seen:
                 self._hold(where, value)
-        else:
+        elif not isinstance(value, _CODE):
             self.others[where] = value
 
     def _mentions(self, value: Any) -> bool:

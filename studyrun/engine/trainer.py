@@ -8,6 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+from studyrun.component import Split
 from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.engine import random_state
 from studyrun.engine.hidden_state import HiddenState, State
@@ -45,6 +46,7 @@ class Trainer:
         self._hidden = {**problem.hidden, "optimizer": HiddenState(root, problem.tensors)}
         found = Reachable(root, ()).optimizers
         self._slots = Slots(found.pop(who), who)
+        self._slots.check_built()
         self._inner = {path: Slots(optimizer, path) for path, optimizer in found.items()}
         self._taken: Pass | None = None
         self._begun: Beginning | None = None
@@ -189,6 +191,12 @@ class Trainer:
         self._slots.check_rates(self.step)
         self.step += 1
         self._taken = None
+
+    def try_out(self, examples: Split) -> None:
+        """Take a step with the gradient of these examples alone, unless it overflows, which only ends an arm."""
+        self._taken = training_pass(self.problem, examples)
+        if not self.overflown():
+            self.advance()
 
     def watched(self) -> dict[str, Tensor]:
         """Every tensor that a measurement could spoil: parameters, buffers, optimizer state, gradient, data."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from studyrun.engine.checkpoint_folder import has_checkpoint
 from studyrun.engine.events import Progress
-from studyrun.engine.problem import fingerprint
 from studyrun.engine.provenance import differences
 from studyrun.engine.run import Prepared, RunResult, prepare, resume
 from studyrun.engine.signals import StopRequest
@@ -101,7 +100,7 @@ def _check_study(folder: Path) -> None:
 
 
 def _check_data(folder: Path, prepared: Prepared, facts: dict[str, Any]) -> None:
-    if facts and facts.get("data") != fingerprint(prepared.problem.data):
+    if facts and facts.get("data") != prepared.problem.fingerprint:
         raise RunFolderError(
             f"{folder} cannot be resumed: the data in {data_folder()} are not those that the run began with "
             "(provenance.json holds their hashes)"
