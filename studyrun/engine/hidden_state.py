@@ -121,12 +121,11 @@ class _Survey:
 
     def refreshed(self) -> State:
         """The state, with what lists, dicts, tensors and generators hold by now."""
-        moving, self._moving = self._moving, []
-        for one in moving:
-            if one.sign is not None and one.sign == _sign(one.value):
-                self._moving.append(one)
-            else:
-                self._note(one.path, one.name, one.value)
+        for place, one in enumerate(self._moving):
+            if one.sign is None or one.sign != _sign(one.value):
+                encoded = _encoded(one.path, one.name, one.value)
+                if not same(encoded, self.state[one.path][one.name]):
+                    self._moving[place] = self._take(one.path, one.name, one.value)
         return self.state
 
     def check_large(self) -> None:
@@ -138,24 +137,26 @@ class _Survey:
                 )
 
     def _note(self, path: str, name: str, value: Any) -> None:
-        """Put a value into the state, which is made anew: who was given it keeps what it was."""
+        """Put a value into the state, and keep in mind to look at it again if it may change."""
         if value is OBJECT:
             self.state[path][name] = _OBJECT
-            return
-        try:
-            encoded = encode(value, f"{path}.{name}")
-        except NotPlainError as error:  # a list that was plain at first
-            raise _refused(f"{path}.{name} holds {error}", "keep such values there") from error
-        if is_constant(value):
-            self.state[path][name] = encoded
-            return
+        elif is_constant(value):
+            self.state[path][name] = encode(value)
+        else:
+            self._moving.append(self._take(path, name, value))
+
+    def _take(self, path: str, name: str, value: Any) -> _Moving:
+        """Put a value into the state, which is made anew: who was given it keeps what it was."""
         large = _weight(value) > _LARGE
-        self._moving.append(
-            _Moving(path, name, value, _sign(value) if large else None, _checksum(value) if large else 0)
-        )
-        before = self.state[path].get(name)
-        if before is None or not same(encoded, before):
-            self.state = {**self.state, path: {**self.state[path], name: encode(copied(value))}}
+        self.state = {**self.state, path: {**self.state[path], name: encode(copied(value))}}
+        return _Moving(path, name, value, _sign(value) if large else None, _checksum(value) if large else 0)
+
+
+def _encoded(path: str, name: str, value: Any) -> Any:
+    try:
+        return encode(value, f"{path}.{name}")
+    except NotPlainError as error:  # a list that was plain at first
+        raise _refused(f"{path}.{name} holds {error}", "keep such values there") from error
 
 
 class _Moving(NamedTuple):

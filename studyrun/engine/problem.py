@@ -22,6 +22,7 @@ from studyrun.engine.building import build_model, load_data, place_data, place_g
 from studyrun.engine.findings import Findings
 from studyrun.engine.hidden_state import HiddenState
 from studyrun.engine.model_check import placed
+from studyrun.engine.random_state import capture, forked, same_state
 from studyrun.engine.reachable import is_peoples
 from studyrun.errors import ComponentError, ProbeError, StudyrunError
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from studyrun.study.schema import Study
+
+STATISTICS: tuple[Statistics, ...] = ("train", "eval")
 
 
 @dataclass
@@ -162,6 +165,20 @@ class Problem:
     def deterministic(self) -> set[tuple[str, str | None, str]]:
         """The operators that were seen to have the same loss twice: what they are made of does not change in an arm."""
         return set()
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether model or loss draw random numbers as examples pass through them."""
+        few, parameters = self.data.train.take(slice(0, 2)), tuple(self.named_tensors.values())
+        kept = {name: hidden.now() for name, hidden in self.hidden.items()}
+        with forked(self.study.seed.init, "draws", device=self.device), torch.no_grad():
+            before = capture(self.device)
+            for statistics in STATISTICS:
+                self.per_example(parameters, few.inputs, few.targets, statistics=statistics)
+            drawn = not same_state(before, capture(self.device))
+        for name, hidden in self.hidden.items():
+            hidden.put(kept[name])
+        return drawn
 
     @cached_property
     def _modules(self) -> tuple[nn.Module, ...]:

@@ -82,6 +82,13 @@ def restore(state: GlobalState, device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
+def same_state(one: GlobalState, other: GlobalState) -> bool:
+    """Whether no number was drawn between two captures."""
+    alike = all(torch.equal(one[name], other[name]) for name in one if name in ("torch", "cuda"))
+    (_, keys, *rest), (_, others, *places) = one["numpy"], other["numpy"]
+    return alike and np.array_equal(keys, others) and rest == places and bool(one["python"] == other["python"])
+
+
 def to_plain(state: GlobalState) -> dict[str, Any]:
     """Return a captured state as tensors, numbers and lists, which a checkpoint can hold."""
     _, keys, *rest = state["numpy"]

@@ -21,8 +21,7 @@ _LIBRARIES = frozenset({"studyrun", "torch", "torchvision", "numpy", "scipy", "p
     "matplotlib", "jaxtyping", "typing_extensions", "annotated_types", "beartype", "pytest", "_pytest",
 }  # fmt: skip
 _OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
-_HOOKS = tuple(name for name in sorted(_OF_TORCH) if name.endswith("hooks"))
-_OF_OPTIMIZERS = frozenset({"state", "param_groups"})  # the engine carries them by itself
+_OF_OPTIMIZERS = frozenset({"state", "param_groups", "defaults"})  # the engine carries what of them changes by itself
 _OF_CLASSES = ("__", "_abc_", "model_")  # Python's and pydantic's own
 
 OBJECT: Any = type("Object", (), {})()
@@ -152,8 +151,9 @@ class Reachable:
             for name, child in thing._modules.items():
                 if child is not None:
                     self._enter(f"{path}.{name}", child)
-            for name in _HOOKS:
-                if hooks := vars(thing)[name]:
+        if isinstance(thing, nn.Module | torch.optim.Optimizer):
+            for name, hooks in list(vars(thing).items()):
+                if name.endswith("_hooks") and hooks:
                     self._hold(f"{path}.{name}", hooks)
         for kind in type(thing).__mro__ if not isinstance(thing, type | ModuleType | CellType) else ():
             if is_peoples(kind.__module__):
@@ -199,7 +199,7 @@ def _is_left_out(thing: object, name: str) -> bool:
     if isinstance(thing, nn.Module):
         return name in _OF_TORCH
     if isinstance(thing, torch.optim.Optimizer):
-        return name in _OF_OPTIMIZERS
+        return name in _OF_OPTIMIZERS or name.endswith("_hooks")
     if isinstance(thing, type):
         return name.startswith(_OF_CLASSES)
     return isinstance(thing, ModuleType) and name.startswith("__")

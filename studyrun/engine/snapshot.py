@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -88,10 +89,14 @@ class LiveSnapshot:
     def _once(self, account: str, compute: Callable[[], T]) -> T:
         """What is computed on first use, under random numbers that do not depend on which probe asked first."""
         if account not in self._known:
-            seed = self.problem.study.seed.probe
-            with self._ledger.bill(account), forked(seed, "shared", account, self.step, device=self.problem.device):
+            with self._ledger.bill(account), self._drawing(account):
                 self._known[account] = compute()
         return self._known[account]  # type: ignore[return-value]
+
+    def _drawing(self, account: str) -> AbstractContextManager[object]:
+        if not self.problem.draws:
+            return nullcontext()
+        return forked(self.problem.study.seed.probe, "shared", account, self.step, device=self.problem.device)
 
     @property
     def _pass(self) -> Pass:
