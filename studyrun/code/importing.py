@@ -18,6 +18,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from studyrun.code.drawing import drawing_alike
 from studyrun.code.ledger import Code, code_of, note_code, note_import, note_plugin, outdated
 from studyrun.code.places import (
     add_folder,
@@ -86,7 +87,8 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         importer = _importer(Path(self.path), module.__name__)
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": importer}
-        super().exec_module(module)
+        with drawing_alike(self.get_data(self.path)):
+            super().exec_module(module)
 
 
 class _FolderLoader(Loader):

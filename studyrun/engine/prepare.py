@@ -11,7 +11,7 @@ from studyrun.engine.explain import naming
 from studyrun.engine.findings import Findings
 from studyrun.engine.fit_check import check_batches, check_curvature, check_fit, check_groups
 from studyrun.engine.problem import Problem, build_problem
-from studyrun.engine.rehearsal import rehearse, repeat
+from studyrun.engine.rehearsal import rehearse, repeat, undone
 from studyrun.errors import ProbeError
 from studyrun.study.schema import TRUNK, Study
 from studyrun.trace.channel import Channel
@@ -45,21 +45,17 @@ def prepare(study: Study, data_folder: Path) -> Prepared:
     findings = Findings()
     problem = build_problem(study, data_folder, findings)
     arms = {TRUNK: problem} | {branch.name: problem.with_study(branch.study) for branch in study.branches}
-    fits = _check_losses(arms, findings)
-    for arm in arms.values():
-        with findings.noting():
-            check_optimizer(arm)
-    if fits:
-        check_groups(problem, findings)
-        for name, arm in arms.items():
-            check_batches(arm, "" if name == TRUNK else f"arm {name!r}: ", findings)
-        rehearse(arms.values(), findings)
-        repeat(problem, data_folder, findings)
-    channels = {name: _channels(arm, findings) for name, arm in arms.items()}
-    for name in arms:
-        _check_triggers(name, arms, channels, findings)
+    with undone(problem) as first:
+        if _check_losses(arms, findings):
+            check_groups(problem, findings)
+            for name, arm in arms.items():
+                check_batches(arm, "" if name == TRUNK else f"arm {name!r}: ", findings)
+            rehearse(arms.values(), first, findings)
+            repeat(problem, first, data_folder, findings)
+        channels = {name: _channels(arm, findings) for name, arm in arms.items()}
+        for name in arms:
+            _check_triggers(name, arms, channels, findings)
     findings.settle()
-    problem.put_back()
     return Prepared(study, problem, channels, tuple(findings.warnings))
 
 
@@ -73,6 +69,9 @@ def _check_losses(arms: Mapping[str, Problem], findings: Findings) -> bool:
         with findings.noting():
             check_fit(arm, findings)
             check_curvature(arm)
+    for arm in arms.values():
+        with findings.noting():
+            check_optimizer(arm)
     return len(findings.faults) == before
 
 

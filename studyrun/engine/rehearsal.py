@@ -29,19 +29,22 @@ DRAWS = (
 )
 
 
-def rehearse(arms: Iterable[Problem], findings: Findings) -> None:
-    """Note what is wrong with how components behave in a first step, under the optimizer and the loss of each arm."""
+def rehearse(arms: Iterable[Problem], first: Mapping[str, Tensor], findings: Findings) -> None:
+    """Note what is wrong with how components behave in a first step, under the optimizer and the loss of each arm.
+
+    `first` are the parameters by name as they were initialised.
+    """
     for problem in arms:
-        with _undone(problem), forked(problem.study.seed.init, "rehearsal", device=problem.device):
+        with undone(problem), forked(problem.study.seed.init, "rehearsal", device=problem.device):
             faults = len(findings.faults)
-            for who, fault in _writes(problem):
+            for who, fault in _writes(problem, first):
                 findings.add(who, [fault])
             if len(findings.faults) == faults:
                 with findings.noting():
                     _take_steps(problem)
 
 
-def repeat(problem: Problem, data_folder: Path, findings: Findings) -> None:
+def repeat(problem: Problem, first: Mapping[str, Tensor], data_folder: Path, findings: Findings) -> None:
     """Note which component does not make the same thing twice of the same seed; built-in data are known to."""
     study, names = problem.study, problem.study.names
     put_back_as_imported(study)
@@ -54,18 +57,19 @@ def repeat(problem: Problem, data_folder: Path, findings: Findings) -> None:
     if model is None:
         return
     again = dict(placed(model, problem.dtype, problem.device).named_parameters())
-    for name, value in problem.named_tensors.items():
-        if name not in again or not same(value.detach(), again[name].detach()):
+    for name, value in first.items():
+        if name not in again or not same(value, again[name].detach()):
             findings.add(f"model {names['model']!r}", [f"built twice it has not the same {name}; {DRAWS}"])
             return
 
 
 @contextmanager
-def _undone(problem: Problem) -> Iterator[None]:
-    """Put back parameters, buffers and hidden state after the block."""
-    parameters, buffers = _values(problem), copied(problem.named_buffers)
+def undone(problem: Problem) -> Iterator[Mapping[str, Tensor]]:
+    """Put back parameters, buffers and hidden state after the block, which is given copies of the parameters."""
+    parameters = {name: parameter.detach().clone() for name, parameter in problem.named_tensors.items()}
+    buffers = copied(problem.named_buffers)
     try:
-        yield
+        yield parameters
     finally:
         with torch.no_grad():
             for name, parameter in problem.named_tensors.items():
@@ -75,15 +79,11 @@ def _undone(problem: Problem) -> Iterator[None]:
         problem.put_back()
 
 
-def _values(problem: Problem) -> Mapping[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in problem.named_tensors.items()}
-
-
-def _writes(problem: Problem) -> Iterator[tuple[str, str]]:
+def _writes(problem: Problem, first: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
     """Pass copies of a few examples through model and loss, in training and in evaluation; say who wrote into what."""
     few, names = few_examples(problem.data.train), problem.study.names
     model, loss = f"model {names['model']!r}", f"loss {names['loss']!r}"
-    inputs, targets, before = few.inputs.clone(), few.targets.clone(), _values(problem)
+    inputs, targets = few.inputs.clone(), few.targets.clone()
     with torch.no_grad():
         outputs = problem.model(inputs)
         with problem.evaluation():
@@ -99,7 +99,7 @@ def _writes(problem: Problem) -> Iterator[tuple[str, str]]:
     if not same(targets, few.targets):
         yield loss, "it writes to the targets in place; let it work on a copy (`targets.clone()`)"
     for name, parameter in problem.named_tensors.items():
-        if not same(parameter.detach(), before[name]):
+        if not same(parameter.detach(), first[name]):
             yield (
                 model,
                 f"it writes to its parameter {name} in its forward pass, beside the optimizer; compute what it needs "

@@ -31,6 +31,7 @@ from torch import nn
 from studyrun.plugin import Model
 
 CALLS = 0
+SCALE = 1 + float(torch.rand(()) + np.random.rand() + random.random())
 
 
 @dataclass
@@ -89,6 +90,7 @@ KEPT_BY_MODELS = {
     ),
     "numpy's generator": ("self.g = np.random.default_rng(3)", "x = x * (1 + 0.1 * self.g.random())"),
     "Python's generator": ("self.g = random.Random(3)", "x = x * (1 + 0.1 * self.g.random())"),
+    "a draw at import": ("self.scale = SCALE", "x = x * self.scale"),
     "a draw from all": ("pass", "x = x * (1 + 0.1 * random.random() + 0.1 * np.random.randn() + 0.1 * torch.rand(1))"),
     "a closure of a hook": (
         "n = 0\n        def hook(module, inputs):\n            nonlocal n\n            n += 1\n"
@@ -201,6 +203,54 @@ KEPT_BY_PROBES = {
 }  # fmt: skip
 
 
+DATA = {
+    ("datasets", "stranger"): """
+import numpy as np
+import torch
+
+from studyrun.plugin import Data, Dataset, Split
+
+
+class Stranger(Dataset):
+    \"\"\"Points.\"\"\"
+
+    def load(self, folder, subset):
+        points = torch.tensor(np.random.default_rng().normal(size=(40, 3)))
+        return Data(Split(points, (points[:, 0] > 0).long()), None, classes=("a", "b"), outputs=2)
+"""
+}
+
+LOSS = {
+    ("losses", "stranger"): """
+import torch
+
+from studyrun.plugin import Loss
+
+
+class Stranger(Loss):
+    \"\"\"The hinge loss, with targets of ±1.\"\"\"
+
+    def per_example(self, outputs, targets):
+        targets[targets == 0] = -1
+        return torch.relu(1 - targets * outputs[:, 0])
+"""
+}
+
+TRIGGER = {
+    ("triggers", "stranger"): """
+from studyrun.plugin import Trigger
+
+
+class Stranger(Trigger):
+    \"\"\"Never, and with a mark on the data.\"\"\"
+
+    def check(self, moment, carry):
+        moment.context.data.train.inputs.add_(1)
+        return None, carry
+"""
+}
+
+
 def written(kind: str, template: str, **parts: str) -> dict[tuple[str, str], str]:
     """The source of a plugin, by its kind and name."""
     for name, part in parts.items():
@@ -278,6 +328,15 @@ def test_one_seed_is_one_run_and_another_is_another(tiny, carry_out, plugins, se
     assert first["baseline"]["loss"]["train"].values.tobytes() != other["baseline"]["loss"]["train"].values.tobytes()
 
 
+def test_what_is_drawn_at_import_is_the_same_in_every_process(tiny, carry_out, plugins) -> None:
+    made, passed = KEPT_BY_MODELS["a draw at import"]
+    first, again = (
+        (plugins(written("models", MODEL + mark, made=made, passed=passed)), carry_out(tiny("", "model=stranger")))[1]
+        for mark in ("# imported once", "# imported anew")
+    )
+    assert_same_channels(first["baseline"], again["baseline"])
+
+
 REFUSED = {
     "an iterator": (
         written("models", MODEL, made="self.it = iter(range(9**9))", passed="x = x * (1 + next(self.it))"),
@@ -298,6 +357,36 @@ REFUSED = {
         written("optimizers", OPTIMIZER, made="self.n = 0", stepped="self.n += 1; self.param_groups[0]['lr'] = 0.01 / self.n\n        super().step()"),
         "optimizer={use: stranger, lr: 0.5}",
         r"optimizer 'stranger' changed its own learning rate in step 0, from 0\.5 to 0\.01",
+    ),
+    "an input written to": (
+        written("models", MODEL, made="pass", passed="x.mul_(0.5)"),
+        "model=stranger",
+        r"model 'stranger': it writes to its inputs in place",
+    ),
+    "a parameter written to": (
+        written("models", MODEL, made="pass", passed="self.layer.weight.data.clamp_(-0.01, 0.01)"),
+        "model=stranger",
+        r"model 'stranger': it writes to its parameter layer\.weight in its forward pass",
+    ),
+    "a generator without a seed": (
+        written("models", MODEL, made="self.layer.weight.data.mul_(float(np.random.default_rng().random()))", passed="pass"),
+        "model=stranger",
+        r"model 'stranger': built twice it has not the same layer\.weight; draw from the generator that it is given",
+    ),
+    "data drawn without a seed": (
+        DATA,
+        "dataset=stranger",
+        r"data set 'stranger': loaded twice it is not the same; draw from the generator that it is given",
+    ),
+    "targets written to": (
+        LOSS,
+        "loss=stranger",
+        r"loss 'stranger': it writes to the targets in place; let it work on a copy",
+    ),
+    "a trigger that writes": (
+        TRIGGER,
+        "branches={late: {at: {use: stranger}}}",
+        r"the trigger of branch 'late' wrote to train inputs in place; it must leave no mark on training",
     ),
     "a scheduler": (
         written("optimizers", OPTIMIZER, made="self.s = torch.optim.lr_scheduler.LambdaLR(self, lambda n: min(1, 9 / (n + 1)))", stepped="super().step(); self.s.step()"),
