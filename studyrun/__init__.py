@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
+    from studyrun.engine.trained import Trained
     from studyrun.trace.check import RunCheck, SweepCheck
     from studyrun.trace.reader import Run, Sweep
 
@@ -23,7 +24,15 @@ def open_run(path: str | PathLike[str]) -> Run | Sweep:
     """
     from studyrun.trace.reader import open_run as open_
 
-    return open_(path)
+    return open_(path, _trained)
+
+
+def _trained(folder: Path, arm: str, mark: str) -> Trained:
+    """What gives back an arm's model; torch is imported when it is asked for."""
+    from studyrun.engine.trained import Trained
+    from studyrun.launch.folder import data_folder
+
+    return Trained(folder, arm, mark, data_folder)
 
 
 def check_run(path: str | PathLike[str], *, data: bool = False) -> RunCheck | SweepCheck:

@@ -93,6 +93,12 @@ def run(
 @app.command()
 def resume(
     folder: RunFolder,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="PATH=VALUE", help="Go on beyond the end, as with stop.time=20, or with a new branch."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="How many members at a time; by default as many as before.")
     ] = None,
@@ -100,10 +106,10 @@ def resume(
     report: Report = False,
     json: AsJson = False,
 ) -> int:
-    """Carry on with an interrupted run from its last checkpoint, or with whatever is left of a sweep."""
+    """Carry on with an interrupted run or sweep, or take a finished one further."""
     from studyrun.commands.run import resume as call
 
-    return call(folder, workers=workers, fail_fast=fail_fast, report=report, as_json=json)
+    return call(folder, overrides=set_ or (), workers=workers, fail_fast=fail_fast, report=report, as_json=json)
 
 
 @app.command()

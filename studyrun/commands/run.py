@@ -56,11 +56,15 @@ def run(
     return _told(carry_out, workers, "before the run began; nothing was written", report, as_json)
 
 
-def resume(folder: Path, *, workers: int | None, fail_fast: bool, report: bool, as_json: bool) -> int:
+def resume(
+    folder: Path, *, overrides: Sequence[str], workers: int | None, fail_fast: bool, report: bool, as_json: bool
+) -> int:
     """Carry on with a run or a sweep."""
 
     def carry_on(progress: Display, stop: StopRequest) -> Outcome:
-        return resume_folder(folder, workers=workers, fail_fast=fail_fast, progress=progress, stop=stop)
+        return resume_folder(
+            folder, overrides=overrides, workers=workers, fail_fast=fail_fast, progress=progress, stop=stop
+        )
 
     return _told(carry_on, workers or 1, "before the run went on; nothing was changed", report, as_json)
 
@@ -116,7 +120,7 @@ def _reported(outcome: Outcome) -> Path | None:
 
 def _in_words(outcome: Outcome) -> str:
     if outcome.already:
-        return f"{outcome.state} already; there is nothing to resume"
+        return f"{outcome.state} already; there is nothing to resume (`--set stop.steps=...` takes it further)"
     if not outcome.members:
         return outcome.state
     counts = Counter(member.state for member in outcome.members)

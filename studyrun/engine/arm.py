@@ -74,7 +74,8 @@ class Arm:
     """One training trajectory, from a state to its end.
 
     `fork` is called with a branch, why it starts, and the state it starts from; `checkpoint` at the beginning of each
-    step, with a function that gives the state. `stopping` says whether somebody asked the run to stop. `context_of`
+    step, with a function that gives the state; `measured` after its probes, with the readings and what gives the
+    training's part of the state as the step began. `stopping` says whether somebody asked the run to stop. `context_of`
     gives the context of any arm by its name.
     """
 
@@ -88,6 +89,7 @@ class Arm:
     ledger: Ledger
     fork: Callable[[Branch, Firing, ArmState], None]
     checkpoint: Callable[[int, Callable[[], ArmState]], None]
+    measured: Callable[[Readings, Callable[[], ArmState]], None]
     stopping: Callable[[], bool]
     update: Callable[[int, float, str], None]
     context_of: Callable[[str], Context]
@@ -99,6 +101,8 @@ class Arm:
         self.probes = in_order(self.probes)
         self.guard = MarkGuard(self.trainer.problem)
         self.reached_by = self.name
+        self.last: Callable[[], ArmState] = self.state
+        self.costs_before = self.ledger.to_dict()
 
     def start(self) -> None:
         """Give every probe and trigger its first carry, unless it has one from a parent or a checkpoint."""
@@ -125,28 +129,48 @@ class Arm:
         return self.trainer.load(state)
 
     def state(self) -> ArmState:
-        """The state as this step began."""
-        return replace(
-            self.trainer.save(),
+        """The state as this step began, before its probes and triggers."""
+        return self._as_it_is()()
+
+    def _as_it_is(self) -> Callable[[], ArmState]:
+        """What gives the state as this step began, to whoever asks before the next one does."""
+        with_the_rest = partial(
+            replace,
             carries=self.carries,
             triggers=self.triggers,
             spectral=self.spectral,
             reached_by=self.reached_by,
         )
+        return lambda: with_the_rest(self.trainer.save())
 
     def run(self) -> Ending:
         """Go on to the end."""
-        while (ending := self._step()) is None:
+        while (ending := self.step()) is None:
             pass
         return ending
 
-    def _step(self) -> Ending | None:
+    def step(self) -> Ending | None:
+        """Take one step, unless this one is where the arm ends."""
         trainer = self.trainer
         trainer.begin()
+        self.last, self.costs_before = self._as_it_is(), self.ledger.to_dict()
         stopping = self.stopping()  # asked once: a request that comes after the checkpoint waits for the next one
         self.checkpoint(trainer.step, self.state)
         if stopping:
             return Ending("interrupted", f"asked to stop at step {trainer.step}")
+        ending = self.look()
+        if ending is None:
+            with self.ledger.bill("training"):
+                trainer.advance()
+            self.reached_by = self.name
+        return ending
+
+    def look(self) -> Ending | None:
+        """Measure what is due at this step, ask the triggers, and return the arm's end if it has come to one.
+
+        The arm stays where it is. The step has begun: `trainer.begin` comes before.
+        """
+        trainer = self.trainer
         due = due_at(self.probes, trainer.step)
         requests = joint_requests(due, trainer.problem)
         with self.ledger.bill("training"):
@@ -154,12 +178,7 @@ class Arm:
             overflown = trainer.overflown()
         if overflown:
             return Ending("diverged", f"{overflown} at step {trainer.step}")
-        ending = self._measure_and_ask(due, requests, taken.mean)
-        if ending is None:
-            with self.ledger.bill("training"):
-                trainer.advance()
-            self.reached_by = self.name
-        return ending
+        return self._measure_and_ask(due, requests, taken.mean)
 
     def _measure_and_ask(
         self, due: Sequence[ProbeEntry], requests: Mapping[str, EigenpairRequest], loss: float
@@ -184,8 +203,9 @@ class Arm:
         self._ask_branches(moment)
         ending = self._ended(moment)
         self.carries, self.spectral = carries, snapshot.spectral
-        self.update(trainer.step, self._fraction(), f"loss {loss:.4g}")
+        self.update(trainer.step, self.fraction(), f"loss {loss:.4g}")
         snapshot.release()
+        self.measured(readings, trainer.save)
         return ending
 
     def _ask_branches(self, moment: LiveMoment) -> None:
@@ -232,7 +252,7 @@ class Arm:
         """Whether the full training loss is looked at now: every step, or once an epoch under mini-batches."""
         return self.trainer.full_batch or self.trainer.step % self.trainer.steps_per_epoch == 0
 
-    def _fraction(self) -> float:
+    def fraction(self) -> float:
         """How far the arm has come, by whichever of its limits is nearest."""
         stop = self.stop
         parts = [

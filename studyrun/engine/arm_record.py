@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from studyrun.engine.ledger import Ledger
 from studyrun.study.schema import Branch, ProbeEntry, Study
+from studyrun.trace.arm import NOT_STARTED
+from studyrun.trace.channel import Channel
+from studyrun.trace.layout import Attribute
 from studyrun.trace.writer import TraceWriter
 
 
@@ -34,6 +37,34 @@ def arm_attributes(study: Study, branch: Branch | None, fork_of: Callable[[str],
         if "quantity" in fork:  # forks of before do not say what was watched
             attributes["trigger_quantity"] = fork["quantity"]
     return attributes
+
+
+def has_begun(writer: TraceWriter, arm: str) -> bool:
+    """Whether the trace holds an arm that was ever started."""
+    return arm in writer.arms and writer.attribute(arm, "state") != NOT_STARTED
+
+
+def begin_arm(
+    writer: TraceWriter,
+    arm: str,
+    attributes: Mapping[str, Attribute],
+    probes: Sequence[ProbeEntry],
+    channels: Mapping[str, tuple[Channel, ...]],
+) -> None:
+    """Add an arm with its probes; one that was put down as not started may start after all, in a run that goes on."""
+    if arm not in writer.arms:
+        writer.add_arm(arm, {})
+    writer.set_arm(arm, **attributes)
+    for entry in probes:
+        writer.add_probe(arm, entry.label, channels[entry.label], probe_attributes(entry))
+
+
+def note_not_started(writer: TraceWriter, branch: Branch, reason: str) -> None:
+    """Add an arm that has no start, or say why it still has none."""
+    if branch.name not in writer.arms:
+        nothing: dict[str, Attribute] = {"fork_step": 0, "fork_time": 0.0, "steps": 0, "seconds": 0.0}
+        writer.add_arm(branch.name, {"parent": branch.parent, **nothing})
+    writer.set_arm(branch.name, state=NOT_STARTED, end_reason=reason)
 
 
 def probe_attributes(entry: ProbeEntry) -> dict[str, Any]:

@@ -11,10 +11,14 @@ from typing import Any
 
 from studyrun.component import Firing
 from studyrun.engine.arm import Arm, Ending
-from studyrun.engine.arm_record import arm_attributes, probe_attributes, write_costs
+from studyrun.engine.arm_record import arm_attributes, begin_arm, has_begun, note_not_started, write_costs
+from studyrun.engine.best import followed
 from studyrun.engine.checkpoint_folder import CheckpointFolder
 from studyrun.engine.continuing import Continuity
 from studyrun.engine.events import Journal, Progress
+from studyrun.engine.extending import Extension
+from studyrun.engine.forks import Forks
+from studyrun.engine.leaving import Leavings
 from studyrun.engine.ledger import Ledger
 from studyrun.engine.prepare import Prepared, study_of
 from studyrun.engine.random_state import seed_everything_global
@@ -23,8 +27,10 @@ from studyrun.engine.signals import StopRequest
 from studyrun.engine.sources import SourceRecord
 from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
+from studyrun.engine.turns import Turns
 from studyrun.errors import StudyrunError
-from studyrun.study.schema import TRUNK, Branch, Study
+from studyrun.study.schema import Branch, Study
+from studyrun.trace.arm import NOT_STARTED
 from studyrun.trace.manifest import write_manifest
 from studyrun.trace.writer import TraceWriter
 
@@ -49,44 +55,68 @@ class RunInProgress:
         self.folder, self.progress, self.stop = folder, progress, stop
         self.journal = Journal(folder, progress)
         self.checkpoints = CheckpointFolder(folder, stop, self.journal.warn)
-        self.queue: list[str] = []
-        self.done: dict[str, str] = {}
-        self.current = TRUNK
+        self.turns = Turns()
+        self.stands: dict[str, Any] = {}
         self.ledger = Ledger()
         self.sources = SourceRecord(self.study)
+        self.followed = followed(self.study.checkpoints, prepared.channels)
         self._last_saved = monotonic()
         self._last_status = 0.0
         self._at_start: int | None = None
 
     # --- the queue of arms ---------------------------------------------------------------------------------------
 
-    def run(self, writer: TraceWriter, resumed: dict[str, Any] | None = None) -> RunResult:
+    def run(
+        self, writer: TraceWriter, resumed: dict[str, Any] | None = None, extension: Extension | None = None
+    ) -> RunResult:
         """Run what is left, arm by arm."""
         self.writer, self.continuity = writer, Continuity(self.study, self.folder, writer)
+        self.forks = Forks(self.checkpoints, self.continuity, self.journal)
         if resumed is not None:
             self._take_up(resumed)
-        while True:
-            ending = self._run_arm(self.current, resumed)
+        if extension is not None:
+            self._extend(extension)
+        while self.turns.current:
+            ending = self._run_arm(self.turns.current, resumed)
             if ending.state == "interrupted":
                 return self._finish("interrupted")
             resumed = None
-            if not self.queue:
-                return self._finish("diverged" if "diverged" in self.done.values() else "complete")
-            self.current = self.queue.pop(0)
+            self.turns.next()
+        return self._finish("diverged" if "diverged" in self.turns.done.values() else "complete")
 
     def _take_up(self, checkpoint: dict[str, Any]) -> None:
         """Stand where the checkpoint stood. Raises `RunFolderError` if it is not one of this study and this trace."""
         self.continuity.check_checkpoint(checkpoint)
-        self.queue, self.done, self.current = list(checkpoint["queue"]), dict(checkpoint["done"]), checkpoint["arm"]
+        self.turns.take_up(checkpoint)
         begun = [(label, name) for name, labels in self.writer.arms.items() for label in labels]
         known = {label: self.channels[name][label] for label, name in begun if label in self.channels.get(name, ())}
         for text in self.writer.adopt(known):
             self.journal.warn(text)
 
+    def _extend(self, extension: Extension) -> None:
+        """Go on under a study that asks for more: put the arms that go on, and those that are new, into the queue.
+
+        What is written comes in such an order that, killed at any moment, the run can be extended again.
+        """
+        for arm in extension.again:
+            self.turns.wait(arm)
+        for branch in self.study.branches:
+            if branch.name in extension.forks:
+                self._fork(branch, *extension.forks[branch.name])
+        if not self.turns.current:
+            self.turns.next()
+        if self.turns.current:
+            content = {key: extension.content.get(key) for key in ("state", "costs", "best")}
+            for _ in range(2):  # the one before the latest would say that arms are done which go on
+                self._save({**content, **self.turns.to_dict()})
+        self.writer.set_study(extension.study)
+        self.journal.event("run extended", f"it goes on with {'; '.join(extension.changes)}", changes=extension.changes)
+
     def _run_arm(self, name: str, resumed: dict[str, Any] | None) -> Ending:
         study = study_of(self.study, name)
         branch = next((b for b in self.study.branches if b.name == name), None)
-        self.ledger = Ledger.from_dict(resumed["costs"]) if resumed is not None and resumed["state"] else Ledger()
+        self.leavings = Leavings(self.checkpoints, name, self.problem, self.continuity.mark, self.followed)
+        self.ledger = Ledger()
         arm = self._arm(name, study)
         self._set_first_state(arm, branch, resumed)
         arm.start()
@@ -106,50 +136,44 @@ class RunInProgress:
             trainer=Trainer(self.problem.with_study(study)),
             probes=study.probes,
             channels=self.channels[name],
-            # Of a resumed arm, some branches have forked already: they stand in the checkpoint's queue.
-            branches=[one for one in self.study.branches if one.parent == name and one.name not in self.queue],
+            branches=[one for one in self.study.branches if one.parent == name and not self.turns.has_forked(one.name)],
             stop=study.stop,
             recorder=Recorder(self.writer, name, self.channels[name], self.journal.warn),
             ledger=self.ledger,
             fork=self._fork,
             checkpoint=self._maybe_checkpoint,
+            measured=self.leavings.measured,
             stopping=lambda: self.stop.requested,
             update=self._update,
             context_of=lambda arm: self.problem.with_study(study_of(self.study, arm)),
         )
 
     def _set_first_state(self, arm: Arm, branch: Branch | None, resumed: dict[str, Any] | None) -> None:
-        """Load the arm's checkpoint, or its fork, or leave the trunk as it was initialised."""
-        if resumed is not None and resumed["state"]:
-            arm.load(ArmState.from_dict(resumed["state"]))
+        """Load the arm's checkpoint, the end that it goes on from, or its fork; or leave the trunk as initialised."""
+        content = resumed if resumed is not None and resumed.get("state") else self._ended_before(arm.name)
+        if content is not None:
+            arm.load(ArmState.from_dict(content["state"]))
+            self.ledger = arm.ledger = Ledger.from_dict(content["costs"])
+            self.leavings.load(content)
         elif branch is None:
             seed_everything_global(self.study.seed)
-        elif not arm.load(ArmState.from_dict(self._forked(branch)["state"])):
+        elif not arm.load(ArmState.from_dict(self.forks.load(branch.name)["state"])):
             self.journal.warn(
                 f"arm {arm.name!r} starts with a fresh optimizer state: its optimizer is of another class"
             )
 
+    def _ended_before(self, arm: str) -> dict[str, Any] | None:
+        """The state that an arm of the queue had ended in, where it is one that goes on."""
+        content = self.checkpoints.end(arm)
+        if content is not None:
+            self.continuity.check_own(content, f"the end of {arm!r}")
+        return content
+
     # --- forks ---------------------------------------------------------------------------------------------------
 
     def _fork(self, branch: Branch, firing: Firing, state: ArmState) -> None:
-        content = {"state": state.to_dict(), "value": firing.value, "threshold": firing.threshold}
-        content["quantity"] = firing.quantity
-        self.checkpoints.save_fork(branch.name, {**content, "reason": firing.reason, "study": self.continuity.mark})
-        if branch.name not in self.queue:
-            self.queue.append(branch.name)
-        when = f"step {state.step}, effective time {state.time:.6g}"
-        self.journal.event(
-            "fork",
-            f"{branch.name} forks from {branch.parent} at {when}: {firing.reason}",
-            arm=branch.name,
-            parent=branch.parent,
-            step=state.step,
-        )
-
-    def _forked(self, branch: Branch) -> dict[str, Any]:
-        content = self.checkpoints.fork(branch.name)
-        self.continuity.check_own(content, f"the fork of {branch.name!r}")
-        return content
+        self.forks.save(branch, firing, state)
+        self.turns.wait(branch.name)
 
     def _not_started(self, arm: Arm) -> None:
         """Put on record every branch that this arm's end leaves without a start, and those that hang on them."""
@@ -160,12 +184,8 @@ class RunInProgress:
                 )
 
     def _record_not_started(self, branch: Branch, reason: str) -> None:
-        if branch.name not in self.writer.arms:
-            attributes = {"parent": branch.parent, "state": "not started", "end_reason": reason}
-            self.writer.add_arm(
-                branch.name, {**attributes, "fork_step": 0, "fork_time": 0.0, "steps": 0, "seconds": 0.0}
-            )
-        self.done[branch.name] = "not started"
+        note_not_started(self.writer, branch, reason)
+        self.turns.done[branch.name] = NOT_STARTED
         self.journal.warn(f"branch {branch.name!r} was not started: {reason}")
         for child in self.study.branches:
             if child.parent == branch.name:
@@ -175,22 +195,25 @@ class RunInProgress:
 
     def _open_in_trace(self, name: str, study: Study, branch: Branch | None, step: int) -> None:
         """Add the arm, or, when resuming, drop its rows from `step` on: they are measured again, bit for bit."""
-        if name in self.writer.arms:
+        if has_begun(self.writer, name):
             self.continuity.check_rows(name, study, step)
             self.writer.truncate(name, step)
+            self.leavings.forget_final()
         else:
-            self.writer.add_arm(name, arm_attributes(study, branch, self.checkpoints.fork))
-            for entry in study.probes:
-                self.writer.add_probe(name, entry.label, self.channels[name][entry.label], probe_attributes(entry))
+            begin_arm(
+                self.writer, name, arm_attributes(study, branch, self.forks.load), study.probes, self.channels[name]
+            )
         self.writer.set_arm(name, state="running", end_reason="")
         self.journal.event("arm", f"{name} starts at step {step}", arm=name, step=step)
 
     def _close_in_trace(self, arm: Arm, ending: Ending) -> None:
         name = arm.name
+        self.stands = {"arm": name, "step": arm.trainer.step, "fraction": arm.fraction()}
         write_costs(self.writer, name, self.ledger)
         self.writer.set_arm(name, state=ending.state, end_reason=ending.reason, steps=arm.trainer.step)
+        self.writer.set_arm(name, **self.leavings.attributes())
         if ending.state != "interrupted":
-            self.done[name] = ending.state
+            self.turns.done[name] = ending.state
             self._not_started(arm)
             self.journal.event(
                 "arm ended",
@@ -200,8 +223,10 @@ class RunInProgress:
                 step=arm.trainer.step,
             )
         self._flush()  # before a checkpoint that never comes back to this arm
-        if ending.state != "interrupted" and self.queue:
-            self._save({"arm": self.queue[0], "queue": self.queue[1:], "state": None, "costs": {}})
+        if ending.state != "interrupted":
+            self.leavings.end(arm.last(), ending.state, ending.reason, arm.costs_before)
+        if ending.state != "interrupted" and self.turns.waiting:
+            self._save({**self.turns.after(), "state": None, "costs": {}})
 
     def _arm_failed(self, name: str, error: BaseException) -> None:
         """Leave the trace readable and say why, whatever happened."""
@@ -217,41 +242,46 @@ class RunInProgress:
         kept = bool(plan.keep) and step % (plan.keep or 1) == 0
         due = plan.every is not None and step % plan.every == 0
         late = monotonic() - self._last_saved >= plan.seconds
+        if plan.snapshots and step % plan.snapshots == 0:
+            self.leavings.snapshot(state())
         if not (kept or due or late or self.stop.requested or step == self._at_start):
             return
         self._at_start = None
-        write_costs(self.writer, self.current, self.ledger)
-        self.writer.set_arm(self.current, steps=step)
+        write_costs(self.writer, self.turns.current, self.ledger)
+        self.writer.set_arm(self.turns.current, steps=step)
         self._flush()
-        content = {"arm": self.current, "queue": self.queue, "state": state().to_dict(), "costs": self.ledger.to_dict()}
+        content = {**self.turns.to_dict(), "state": state().to_dict()}
+        content |= {"costs": self.ledger.to_dict(), "best": self.leavings.to_dict()}
         self._save(content)
+        self.leavings.write_best()
         if kept:
-            self.checkpoints.keep(self.current, step, self._whole(content))
+            self.checkpoints.keep(self.turns.current, step, self._marked(content))
 
     def _save(self, content: dict[str, Any]) -> None:
         self.sources.add_to(self.folder)
-        self.checkpoints.save(self._whole(content))
+        self.checkpoints.save(self._marked(content))
         self._last_saved = monotonic()
 
-    def _whole(self, content: dict[str, Any]) -> dict[str, Any]:
-        return {**content, "done": self.done, "study": self.continuity.mark}
+    def _marked(self, content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "study": self.continuity.mark}
 
     def _flush(self) -> None:
         with self.stop.held():
             self.writer.flush()
 
     def _update(self, step: int, fraction: float, note: str) -> None:
-        self.progress.update(self.current, step, fraction, note)
+        self.progress.update(self.turns.current, step, fraction, note)
         if self.writer.buffered_bytes > MOST_BUFFERED:
             self._flush()
         if monotonic() - self._last_status > SECONDS_BETWEEN_STATUS:
             self._last_status = monotonic()
             self._flush()
-            self.journal.set_status(state="running", arm=self.current, step=step, fraction=fraction)
+            self.journal.set_status(state="running", arm=self.turns.current, step=step, fraction=fraction)
 
     def _finish(self, state: str) -> RunResult:
         self.sources.add_to(self.folder)
         write_manifest(self.folder, state, self.journal.status["started"])
-        self.journal.set_status(state=state, arms=self.done)
+        self.stands |= {} if state == "interrupted" else {"fraction": 1.0}
+        self.journal.set_status(state=state, arms=self.turns.done, **self.stands)
         self.journal.event("run ended", state=state)
-        return RunResult(self.folder, state, dict(self.done))
+        return RunResult(self.folder, state, dict(self.turns.done))

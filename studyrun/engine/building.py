@@ -56,12 +56,17 @@ def _formed(study: Study, data: Data, dtype: torch.dtype, found: Findings) -> Gr
     return None
 
 
+def made(study: Study, example_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """What the model's component makes, unchecked. It draws from global generators as well, which are to be forked."""
+    return study.model.build(example_shape, outputs, seeded(study.seed.init, "init"))
+
+
 def build_model(study: Study, data: Data, found: Findings) -> nn.Module | None:
     """The model as it is initialised, on the CPU; None where the findings say what is wrong."""
-    who, seed = f"model {study.names['model']!r}", study.seed.init
+    who = f"model {study.names['model']!r}"
     with found.noting(), naming(who, memory=True):
-        with forked(seed, "init", device=CPU):
-            model = study.model.build(data.example_shape, data.outputs, seeded(seed, "init"))
+        with forked(study.seed.init, "init", device=CPU):
+            model = made(study, data.example_shape, data.outputs)
             if isinstance(model, nn.Module):
                 make_lazy_parameters(model, data)
         if found.add(who, model_faults(model)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ class Continuity:
 
     def __init__(self, study: Study, folder: Path, writer: TraceWriter) -> None:
         self._study, self._folder, self._writer = study, folder, writer
-        self.mark = sha256(writer.study.encode()).hexdigest()
+        self.mark = writer.mark
         """Whose state a checkpoint holds: that of the study, as the trace has it."""
 
     def check_own(self, content: Mapping[str, Any], what: str) -> None:
@@ -33,7 +32,7 @@ class Continuity:
         """Raise `RunFolderError` if a checkpoint is not one of this study and this trace."""
         self.check_own(content, "its checkpoint")
         done, current = content["done"], content["arm"]
-        for name in (current, *content["queue"], *done):
+        for name in (*([current] if current else ()), *content["queue"], *done):
             if name != TRUNK and name not in {branch.name for branch in self._study.branches}:
                 raise RunFolderError(
                     f"{self._folder} cannot be resumed: its checkpoint names the arm {name!r}, which study.yaml has not"
@@ -41,7 +40,7 @@ class Continuity:
         for name, state in done.items():
             if self._writer.attribute(name, "state") != state:
                 raise self._older(f"arm {name!r} had come to its end, {state}")
-        if content["state"] and content["state"]["step"] > 0 and current not in self._writer.arms:
+        if content.get("state") and content["state"]["step"] > 0 and current not in self._writer.arms:
             raise self._older(f"arm {current!r} had come to step {content['state']['step']}")
 
     def check_rows(self, arm: str, study: Study, step: int) -> None:

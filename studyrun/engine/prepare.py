@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studyrun.component import Trigger
+from studyrun.engine.best import followed
 from studyrun.engine.explain import naming
 from studyrun.engine.findings import Findings
 from studyrun.engine.fit_check import check_batches, check_curvature, check_fit, check_groups
@@ -53,6 +54,8 @@ def prepare(study: Study, data_folder: Path) -> Prepared:
             rehearse(arms.values(), first, findings)
             repeat(problem, first, data_folder, findings)
         channels = {name: _channels(arm, findings) for name, arm in arms.items()}
+        with findings.noting():
+            followed(study.checkpoints, channels[TRUNK])
         for name in arms:
             _check_triggers(name, arms, channels, findings)
     findings.settle()

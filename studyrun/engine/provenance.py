@@ -40,6 +40,7 @@ def provenance(problem: Problem, command: Sequence[str]) -> dict[str, Any]:
         "seed": study.seed.model_dump(),
         "parameters": problem.parameters,
         "initial": {"sha256": state_digest(problem.model)},
+        "model": {"example_shape": list(problem.data.example_shape), "outputs": problem.data.outputs},
         "data": problem.fingerprint,
         "test_in_train": trained_on(problem.data),
         "group_facts": dict(problem.grouping.facts) if problem.grouping else {},

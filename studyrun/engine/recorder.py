@@ -17,13 +17,15 @@ Warn = Callable[[str], None]
 
 
 class Recorder:
-    """Writes one arm's readings.
+    """Writes one arm's readings; without a writer it only holds them against what was declared.
 
     Values that are not finite are recorded as they are, and said once for each channel; so are numbers beyond the range
     of a channel's type, and solves that did not converge.
     """
 
-    def __init__(self, writer: TraceWriter, arm: str, channels: Mapping[str, tuple[Channel, ...]], warn: Warn) -> None:
+    def __init__(
+        self, writer: TraceWriter | None, arm: str, channels: Mapping[str, tuple[Channel, ...]], warn: Warn
+    ) -> None:
         self.writer, self.arm, self.channels, self.warn = writer, arm, channels, warn
         self._warned: set[tuple[str, str, str]] = set()
 
@@ -37,7 +39,8 @@ class Recorder:
             self._check_range(label, channel, given[channel.name], arrays[channel.name], where)
             self._check_finite(label, channel, given[channel.name], where)
         self._check_solves(label, arrays, where)
-        self.writer.append(self.arm, label, step, time, arrays)
+        if self.writer is not None:
+            self.writer.append(self.arm, label, step, time, arrays)
         return arrays
 
     def _say_once(self, label: str, channel: str, kind: str, text: str) -> None:

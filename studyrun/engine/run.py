@@ -12,6 +12,7 @@ from typing import Any
 from studyrun.engine.arms import RunInProgress, RunResult
 from studyrun.engine.checkpoint_folder import newest
 from studyrun.engine.events import Journal, Progress
+from studyrun.engine.extending import Extension
 from studyrun.engine.prepare import Prepared, prepare
 from studyrun.engine.problem import Problem
 from studyrun.engine.provenance import provenance
@@ -59,15 +60,17 @@ def resume(
     progress: Progress,
     stop: StopRequest | None = None,
     warnings: Sequence[str] = (),
+    extension: Extension | None = None,
 ) -> RunResult:
     """Go on with the run in `folder` from its last checkpoint that is whole, putting the warnings on record.
 
-    Raises `RunFolderError` if there is none.
+    With an `extension`, it goes on as that says. Raises `RunFolderError` if there is no checkpoint.
     """
     stop = stop or StopRequest()
-    content, warning = newest(folder)
+    content, warning = newest(folder) if extension is None else (dict(extension.content), "")
+    said = [*warnings, *filter(None, [warning])]
     with _closing(TraceWriter.resume(folder / "trace.h5"), stop) as writer:
-        return _guarded(prepared, folder, progress, writer, content, stop, [*warnings, *filter(None, [warning])])
+        return _guarded(prepared, folder, progress, writer, content, stop, said, extension)
 
 
 @contextmanager
@@ -88,6 +91,7 @@ def _guarded(
     content: dict[str, Any] | None,
     stop: StopRequest,
     warnings: Sequence[str] = (),
+    extension: Extension | None = None,
 ) -> RunResult:
     """Run with the signals caught, and the status set to `failed` if anything is raised."""
     running = RunInProgress(prepared, folder, progress, stop)
@@ -97,7 +101,7 @@ def _guarded(
         running.journal.warn(warning)
     try:
         with stop.listening():
-            return running.run(writer, content)
+            return running.run(writer, content, extension)
     except BaseException as error:
         _note_failure(running.journal, error)
         raise

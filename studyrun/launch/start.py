@@ -47,6 +47,7 @@ def launch(
 def resume(
     folder: Path,
     *,
+    overrides: Sequence[str] = (),
     workers: int | None = None,
     fail_fast: bool = False,
     progress: Progress | None = None,
@@ -54,20 +55,26 @@ def resume(
 ) -> Outcome:
     """Carry on with a run, or with whatever is left of a sweep. A folder that is finished is returned as it is.
 
-    Raises `RunFolderError` if the folder is no run's, or another process is filling it.
+    `overrides`, such as `stop.time=20`, have a run, or every member of a sweep, go on beyond its end. Raises
+    `RunFolderError` if the folder is no run's, or another process is filling it.
     """
     progress, stop = progress or Silent(), stop or StopRequest()
     check_contained(folder)
     with suppress(RunFolderError):  # of a study that cannot be read, resuming says what is wrong
         restore(folder, progress)
     if (folder / SWEEP).is_file():
+        if overrides:
+            raise UsageError(
+                f"{folder} is a sweep: each member goes on by itself, `studyrun resume {folder}/MEMBER --set`"
+            )
         return _resume_sweep(folder, workers, fail_fast, progress, stop)
     if not (folder / "status.json").is_file() and not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder} is no run folder: it holds neither study.yaml nor {SWEEP}")
-    already = state_of(folder) in DONE
+    began = read_status(folder).get("started") if state_of(folder) in DONE else None
     with heard(stop, progress):
         with stop.last():
-            return _outcome(resume_one(folder, progress, stop), already)
+            result = resume_one(folder, progress, stop, overrides=overrides)
+            return _outcome(result, began is not None and read_status(folder).get("started") == began)
         return _outcome(as_it_stands(folder))
 
 

@@ -18,6 +18,7 @@ from studyrun.study.merging import Setting, normalised, put
 from studyrun.study.overrides import parse_override, split
 from studyrun.study.schema import Member, Study
 from studyrun.study.sections import read_sections
+from studyrun.study.study_file import parse_study
 from studyrun.study.sweep import expand, sweep_of, unseen
 from studyrun.study.tree import Block, Faults, Origin, plain, planted
 
@@ -45,6 +46,17 @@ def load_study(
         tree = put(tree, setting, faults)
     study = _study(tree, Workshop(registry or Registry.for_study(path), faults), path)
     return replace(study, profiles=tuple(profile), settings=tuple(overrides))
+
+
+def study_from_text(text: str, source: Path, registry: Registry) -> Study:
+    """The study of a resolved text that stands in no file of its own. Raises `InvalidStudyError` with every fault."""
+    faults = Faults()
+    tree = parse_study(text, str(source), faults)
+    faults.stop_here()
+    assert tree is not None
+    whole = normalised(tree)
+    assert isinstance(whole, Block)
+    return _study(whole, Workshop(registry, faults), source)
 
 
 def profile_names(path: Path) -> tuple[str, ...]:

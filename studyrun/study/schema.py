@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from studyrun.component import Claim, Dataset, Figure, Groups, Loss, Model, Optimizer, Options, Probe, Trigger
 from studyrun.registry import Listing
@@ -32,6 +32,33 @@ class Seeds(Options):
     """Whatever the probes draw."""
 
 
+CHANNEL = r"^[A-Za-z][A-Za-z0-9_]*\.[A-Za-z][A-Za-z0-9_]*$"
+
+
+def _names_a_channel(name: str) -> str:
+    if not re.match(CHANNEL, name):
+        raise ValueError(f"{name!r} names no channel; a probe's label and its channel would be right: loss.test")
+    return name
+
+
+ChannelName = Annotated[str, AfterValidator(_names_a_channel), Field(json_schema_extra={"pattern": CHANNEL})]
+
+
+class BestStep(Options):
+    """Which step of an arm is its best: that of a channel's highest value, or of its lowest."""
+
+    highest: ChannelName | None = None
+    """The channel, as label.channel, whose highest value is the best."""
+    lowest: ChannelName | None = None
+    """The channel, as label.channel, whose lowest value is the best."""
+
+    @model_validator(mode="after")
+    def _one(self) -> BestStep:
+        if (self.highest is None) == (self.lowest is None):
+            raise ValueError("give one of `highest` and `lowest`")
+        return self
+
+
 class Checkpoints(Options):
     """How often the run is written down so that it can be resumed, and which steps are kept to branch from later."""
 
@@ -41,6 +68,20 @@ class Checkpoints(Options):
     """Also every n steps."""
     keep: Annotated[int, Field(ge=1)] | None = None
     """Keep the checkpoint of every n-th step for good."""
+    snapshots: Annotated[int, Field(ge=1)] | None = None
+    """Keep the weights of every n-th step for good: parameters and buffers alone."""
+    best: ChannelName | BestStep | None = None
+    """Keep the weights of each arm's best step by this channel, label.channel: of accuracies the highest, of losses
+    the lowest. Of any other, say which: {highest: label.channel}."""
+
+    @property
+    def best_channel(self) -> tuple[str, str, str]:
+        """Label and channel that decide which step is the best, and which value: highest, lowest, or not said."""
+        best = self.best
+        which = "" if not isinstance(best, BestStep) else "highest" if best.highest else "lowest"
+        name = getattr(best, which) if which else str(best)
+        label, _, channel = str(name).partition(".")
+        return label, channel, which
 
 
 class Settings(Options):

@@ -56,6 +56,8 @@ def read_sections(tree: Block, workshop: Workshop, title: str) -> Sections | Non
         return None
     if "probes" in whole and not _nested_triggers_watch(tree, whole["probes"], workshop):
         return None
+    if checkpoints.best is not None and not _finds_best(tree, checkpoints, workshop):
+        return None
     return Sections(settings, seed, made, *stop, whole, checkpoints)
 
 
@@ -96,6 +98,19 @@ def _all_watch(tree: Block, node: Items, probes: tuple[Built, ...], workshop: Wo
             inner, where = block.get(option) or block, ("probes", str(index), option)
             found.append(_finds_what_it_watches(trigger, built.document[option]["use"], inner, where, tree, workshop))
     return all(found)
+
+
+def _finds_best(tree: Block, checkpoints: Checkpoints, workshop: Workshop) -> bool:
+    """Whether there is a probe of the label that `checkpoints.best` names."""
+    labels, (label, _, which) = _labels_of(tree, workshop), checkpoints.best_channel
+    where = ("checkpoints", "best", which) if which else ("checkpoints", "best")
+    node: Node | None = tree
+    for key in where:
+        node = node.get(key) if isinstance(node, Block) else None
+    if label not in labels and node is not None:
+        message = f"no probe of the study is labelled {label!r}; {suggestion(label, labels)}"
+        workshop.faults.add(node.origin, where, message)
+    return label in labels
 
 
 def _watched(trigger: Trigger, node: Node, where: Where, workshop: Workshop) -> tuple[str, ...] | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import h5py
 import numpy as np
@@ -67,6 +67,20 @@ class ProbeTrace(OnRows):
         return iter(self.channels)
 
 
+class TrainedArm(Protocol):
+    """The weights of an arm, where they were kept. What reads them needs torch, and so lies outside."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps of which there are weights, in order."""
+
+    def model(self, step: int | None = None) -> Any:
+        """The torch module at a step, by default the last."""
+
+    def state_dict(self, step: int | None = None) -> dict[str, Any]:
+        """Its parameters and buffers by name, as torch tensors."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arm:
     """One training trajectory. A branch's own rows begin at its fork; `parent` is None for the trunk."""
@@ -74,6 +88,7 @@ class Arm:
     name: str
     probes: Mapping[str, ProbeTrace]
     attributes: Mapping[str, Any]
+    trained: Callable[[], TrainedArm] | None = None
 
     @property
     def parent(self) -> str | None:
@@ -128,6 +143,31 @@ class Arm:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.probes)
+
+    @property
+    def kept_steps(self) -> tuple[int, ...]:
+        """The steps of which there are weights: the last, the best, and those that `checkpoints` keeps."""
+        return self._trained().steps
+
+    def model(self, step: int | None = None) -> Any:
+        """The trained model, a plain `torch.nn.Module` on the CPU in evaluation mode, at a step, by default the last.
+
+        It is made by the study's own component, which has to be within reach. Raises `RunFolderError`, which lists
+        `kept_steps`, where there are no weights of that step.
+        """
+        return self._trained().model(step)
+
+    def state_dict(self, step: int | None = None) -> dict[str, Any]:
+        """The model's `state_dict` at a step, by default the last: parameters and buffers by name, as torch tensors.
+
+        Raises `RunFolderError`, which lists `kept_steps`, where there are no weights of that step.
+        """
+        return self._trained().state_dict(step)
+
+    def _trained(self) -> TrainedArm:
+        if self.trained is None:
+            raise TraceError("this trace was opened by itself: studyrun.open_run gives runs whose models can be had")
+        return self.trained()
 
     def find(self, standard_name: str) -> ChannelTrace | None:
         """The first channel of this standard name, whichever probe records it."""

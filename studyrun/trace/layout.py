@@ -12,6 +12,7 @@ Format 1 had neither.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from math import prod
 from typing import Any, get_args
 
@@ -25,6 +26,7 @@ from studyrun.trace.channel import Channel, Dimension, Dtype
 FORMAT = 2
 READABLE = (1, 2)
 CONVENTIONS = "CF-1.11"
+MARK = "study_mark"
 EMPTY_FILE = ("v108", "v110")  # a later head of the file would be marked as open for as long as a writer lives
 LIBRARY_VERSIONS = ("v110", "v110")  # the oldest that sums the index of chunks; any netCDF in use reads it
 Attribute = str | int | float | bool
@@ -35,6 +37,14 @@ _CHUNK_ROWS = 1_024  # so that a short run does not allocate 32 kB for every sca
 _WIDE = 1_000  # values per step from which compression pays
 _TEXT = h5py.string_dtype("utf-8")
 _COORDINATES = ("step", "time")
+
+
+def study_mark(attributes: Mapping[str, Any]) -> str:
+    """What tells a run's states from another's: the hash of the study that it was begun with.
+
+    A run that went on under a longer study keeps the mark of its first, which `MARK` then holds.
+    """
+    return str(attributes.get(MARK) or sha256(str(attributes.get("study", "")).encode()).hexdigest())
 
 
 def unreadable(found: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studyrun.errors import RunFolderError
+from studyrun.trace import weights
 from studyrun.trace.atomic import write_atomically
 from studyrun.trace.folder import TRACE, read_json
 
@@ -16,7 +17,7 @@ MANIFEST = "checksums.json"
 FORMAT = 1
 EVENTS = "events.jsonl"  # grows: its beginning is summed
 _SINGLE = ("study.yaml", "provenance.json", TRACE, EVENTS)
-_INSIDE = (("checkpoints", "*.pt"), ("plugins", "**/*.py"))
+_INSIDE = (("checkpoints", "*.pt"), ("plugins", "**/*.py"), *weights.INSIDE)
 _BLOCK = 1 << 20
 
 
@@ -86,6 +87,7 @@ def _is_covered(name: str, entry: object) -> bool:
     """Whether this is a line of a manifest, of a file that lies in the folder."""
     parts = name.split("/")
     inside = name in _SINGLE or (parts[0] in ("checkpoints", "plugins") and len(parts) > 1 and ".." not in parts)
+    inside = inside or (len(parts) == 1 and name.endswith(weights.ENDING))
     whole = isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and isinstance(entry.get("bytes"), int)
     return inside and whole
 

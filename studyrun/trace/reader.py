@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from studyrun.errors import RunFolderError, TraceError, UsageError
 from studyrun.trace import file, folder
-from studyrun.trace.arm import Arm, Crossing, ProbeTrace, held, read_arm
+from studyrun.trace.arm import Arm, Crossing, ProbeTrace, TrainedArm, held, read_arm
 from studyrun.trace.channel_trace import ChannelTrace
+from studyrun.trace.layout import study_mark
 
 if TYPE_CHECKING:
     import h5py
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from studyrun.trace.ensemble import Ensemble
 
+TrainedBy = Callable[[Path, str, str], TrainedArm]
 __all__ = ["Arm", "ChannelTrace", "Crossing", "ProbeTrace", "Run", "Sweep", "open_run"]
 
 
@@ -45,6 +47,11 @@ class Run:
     def title(self) -> str:
         """The study's title."""
         return str(self.attributes.get("title", ""))
+
+    @property
+    def mark(self) -> str:
+        """What tells this run's states from another's: the hash of the study that it was begun with."""
+        return study_mark(self.attributes)
 
     @cached_property
     def study_text(self) -> str:
@@ -125,25 +132,31 @@ class Sweep:
         return by_condition(self.members)
 
 
-def open_run(path: str | PathLike[str]) -> Run | Sweep:
-    """Open a run folder, or the folder of a sweep. Raises `RunFolderError` if it is neither."""
+def open_run(path: str | PathLike[str], trained: TrainedBy | None = None) -> Run | Sweep:
+    """Open a run folder, or the folder of a sweep. Raises `RunFolderError` if it is neither.
+
+    `trained` gives back the model of an arm, by the run's folder, the arm's name, and the run's mark.
+    """
     where = Path(path)
-    return _open_sweep(where) if (where / folder.SWEEP).is_file() else _open_one(where)
+    return _open_sweep(where, trained) if (where / folder.SWEEP).is_file() else _open_one(where, trained)
 
 
-def _open_one(path: Path, overrides: Mapping[str, Any] | None = None) -> Run:
+def _open_one(path: Path, trained: TrainedBy | None, overrides: Mapping[str, Any] | None = None) -> Run:
     folder.check_run_folder(path)
     trace = path / folder.TRACE
     attributes, arms = file.read(trace, lambda opened: (file.read_attributes(opened), _read_arms(trace, opened)))
+    if trained is not None:
+        mark = study_mark(attributes)
+        arms = {name: replace(arm, trained=partial(trained, path, name, mark)) for name, arm in arms.items()}
     return Run(path, arms, attributes, overrides or {})
 
 
-def _open_sweep(path: Path) -> Sweep:
+def _open_sweep(path: Path, trained: TrainedBy | None) -> Sweep:
     title, entries = folder.read_sweep(path)
     members, reasons = [], {}
     for name, overrides in entries:
         try:
-            members.append(_open_one(path / name, overrides))
+            members.append(_open_one(path / name, trained, overrides))
         except (RunFolderError, TraceError) as error:
             reasons[name] = str(error)
     return Sweep(path, title, tuple(members), reasons)

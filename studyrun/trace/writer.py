@@ -117,8 +117,19 @@ class TraceWriter:
 
     @property
     def study(self) -> str:
-        """The resolved study that the trace was begun with."""
+        """The resolved study that the trace is made from: the one it was begun with, or that was made longer since."""
         return str(self._file.attrs.get("study", ""))
+
+    @property
+    def mark(self) -> str:
+        """What tells this run's states from another's: the hash of the study that it was begun with."""
+        return layout.study_mark(self._file.attrs)
+
+    def set_study(self, text: str) -> None:
+        """Take over the study that the run goes on with, and bring it to the disk. Raises `RunFolderError`."""
+        layout.set_attributes(self._file, {layout.MARK: self.mark, "study": text})
+        self._file.flush()
+        self._commit()
 
     @property
     def buffered_bytes(self) -> int:

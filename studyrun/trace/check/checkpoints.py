@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,12 +32,12 @@ def check_checkpoints(folder: Path, findings: Findings) -> set[str]:
 
 
 def check_going_on(
-    folder: Path, sound: set[str], study: str, arms: Mapping[str, ArmRows], rules: Rules, load: Load, findings: Findings
+    folder: Path, sound: set[str], mark: str, arms: Mapping[str, ArmRows], rules: Rules, load: Load, findings: Findings
 ) -> str:
     """Read what a resumed run would read, and say why it could not go on, nothing where it can.
 
-    That is the newest checkpoint, or the one before it, and the forks that wait. `study` is the text in the trace,
-    which a checkpoint carries a mark of. A state that was never readable says nothing against what was recorded.
+    That is the newest checkpoint, or the one before it, and the forks and ends that wait. `mark` is that of the run,
+    which a checkpoint carries. A state that was never readable says nothing against what was recorded.
     """
     again = f"studyrun run {folder / 'study.yaml'}"
     if not sound & {LATEST, PREVIOUS}:
@@ -50,11 +49,12 @@ def check_going_on(
     if why:
         findings.note(f"{why}; {_instead(Path(LATEST), folder)}")
     findings.looked("checkpoint to go on from")
-    for what in _foreign(content, study, arms, rules):
+    for what in _foreign(content, mark, arms, rules):
         findings.fault("checkpoints", what, again)
     for branch in _names(content.get("queue")):
-        fork, why = _either(folder, sound & {f"fork-{branch}.pt", f"fork-{branch}.copy.pt"}, load)
-        if fork is None:
+        forks = {f"fork-{branch}.pt", f"fork-{branch}.copy.pt"}
+        first, why = _either(folder, sound & {f"end-{branch}.pt"} or sound & forks, load)
+        if first is None:
             return why or f"the fork of {branch!r} is gone"
     return ""
 
@@ -70,9 +70,8 @@ def _either(folder: Path, names: set[str], load: Load) -> tuple[Mapping[str, Any
     return None, why
 
 
-def _foreign(content: Mapping[str, Any], study: str, arms: Mapping[str, ArmRows], rules: Rules) -> Iterator[str]:
+def _foreign(content: Mapping[str, Any], mark: str, arms: Mapping[str, ArmRows], rules: Rules) -> Iterator[str]:
     """Why a checkpoint is not one of this study and this trace."""
-    mark = hashlib.sha256(study.encode()).hexdigest()
     if content.get("study", mark) != mark:
         yield "the newest was written by a run of another study"
         return

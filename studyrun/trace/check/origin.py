@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from studyrun.trace.check.arms import ArmRows
+from studyrun.errors import RunFolderError
+from studyrun.trace.check.arms import ENDED, ArmRows
+from studyrun.trace.check.files import tail
 from studyrun.trace.check.findings import Findings
+from studyrun.trace.weights import final_of, read_metadata
 
 Rebuild = Callable[[Path], Mapping[str, Any]]
 """The fingerprints `data` and `initial` of what a run's study gives now, as in provenance.json. Runs its components."""
 
 _FINGERPRINTS = {"data": "data", "initial": "initial parameters"}
-_LONGEST_HEADER = 10_000_000
 
 
 def check_sources(folder: Path, provenance: Mapping[str, Any], findings: Findings) -> None:
@@ -93,28 +94,19 @@ def _is_fingerprint(given: object) -> bool:
 
 
 def check_final_states(folder: Path, arms: Mapping[str, ArmRows], findings: Findings) -> None:
-    """Every arm that came to its end left its parameters, in a file whose header fits its length."""
-    ended = [name for name, arm in arms.items() if arm.state == "complete"]
-    paths = {name: folder / f"final-{name}.safetensors" for name in ended}
-    if ended and not any(path.exists() for path in paths.values()):
-        findings.passed_over("final states", "not kept")
-    elif ended:
-        findings.looked("final states")
-        for path in paths.values():
-            if what := _tensors_lack(path):
-                findings.fault(path.name, what)
+    """Every arm that came to its end left the weights of that step, in a file that is whole.
 
-
-def _tensors_lack(path: Path) -> str:
-    """What is wrong with a file of tensors, nothing if it is whole: eight bytes, a JSON header, and the numbers."""
-    try:
-        if path.is_symlink() or not path.is_file():
-            return "is missing"
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        return f"cannot be read: {error}"
-    expected = 8 + length + max(ends, default=0)
-    return "" if path.stat().st_size == expected else f"has {path.stat().st_size:,} bytes in place of {expected:,}"
+    Runs of older versions left none; that a file is gone since, checksums.json tells.
+    """
+    kept = [arm for arm in arms.values() if arm.state in ENDED and final_of(folder, arm.name).exists()]
+    if any(arm.state in ENDED for arm in arms.values()):
+        findings.looked("final states") if kept else findings.passed_over("final states", "not kept")
+    for arm in kept:
+        path = final_of(folder, arm.name)
+        try:
+            step = read_metadata(path).get("step")
+        except RunFolderError as error:
+            findings.fault(path.name, tail(error, path))
+        else:
+            if step != str(arm.steps):
+                findings.fault(path.name, f"holds the weights of step {step}; the arm ended at step {arm.steps}")

@@ -16,6 +16,7 @@ from studyrun.trace.check.arms import ArmRows, Due, Rules, check_arms, read_arms
 from studyrun.trace.check.findings import Findings
 from studyrun.trace.check.forks import check_forks
 from studyrun.trace.check.verdict import DONE, RunCheck, SweepCheck
+from studyrun.trace.layout import study_mark
 
 Schedules = Callable[[Mapping[str, Any]], Mapping[str, Due]]
 """When each probe of a study, given as plain data, is due. Raises `RunFolderError` where the study does not say."""
@@ -65,7 +66,9 @@ def _check_run(folder: Path, readers: Readers) -> RunCheck:
     whole = checkpoints.check_checkpoints(folder, findings)
     stuck = ""
     if state not in (*DONE, "running") and trace.rows > 0 and rules is not None:
-        stuck = checkpoints.check_going_on(folder, whole, trace.study, trace.arms, rules, readers.load, findings)
+        stuck = checkpoints.check_going_on(
+            folder, whole, study_mark(trace.attributes), trace.arms, rules, readers.load, findings
+        )
     origin.check_sources(folder, provenance, findings)
     origin.check_final_states(folder, trace.arms, findings)
     origin.check_beginning(folder, provenance, readers.rebuild, findings)
@@ -114,11 +117,6 @@ class _Trace:
     def format(self) -> object:
         """The number of its format, None where it is not known."""
         return self.attributes.get("studyrun_format")
-
-    @property
-    def study(self) -> str:
-        """The text of the study that was run."""
-        return str(self.attributes.get("study", ""))
 
     @property
     def rows(self) -> int:
