@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from studyrun.errors import TraceError
 
 Average = Literal["mean", "median"]
+_HALF = 1e-9  # by so much the shares below a gap may miss one half, for they were rounded
 _RESAMPLES = 10_000
 
 
@@ -108,11 +109,20 @@ class Series:
 
 
 def _weighted_median(values: np.ndarray, shares: np.ndarray) -> float:
-    """The value at which half of the shares, which sum to one, lie below; NaN if any value is."""
-    order = np.argsort(values)  # NaN last
+    """The middle between the lower and the upper weighted median, of shares that sum to one; NaN if any value is.
+
+    The upper median is minus the lower one of the negated values: negated data give the negated answer, to the bit.
+    """
     if np.isnan(values).any():
         return float("nan")
-    return float(values[order][np.searchsorted(np.cumsum(shares[order]), 0.5 - 1e-12)])
+    low, high = _lower_median(values, shares), -_lower_median(-values, shares)
+    return low if low == high else low / 2 + high / 2  # NaN between −∞ and ∞
+
+
+def _lower_median(values: np.ndarray, shares: np.ndarray) -> float:
+    """The smallest value that, with all below it, has half of the shares."""
+    order = np.argsort(values, kind="stable")
+    return float(values[order][np.searchsorted(np.cumsum(shares[order]), 0.5 - _HALF)])
 
 
 def interpolate(x: np.ndarray, grid: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -160,3 +160,50 @@ def test_the_median_of_a_run_with_a_nan_is_nan():
     found = series.over(0, 2, average="median")
     assert np.isnan(found[0, 0])
     assert found[1, 0] == 2.0
+
+
+def over_time(values, widths=None):
+    """The median over the whole stretch, of rows whose distances are `widths`."""
+    x = np.concatenate([[0.0], np.cumsum(np.ones(len(values) - 1) if widths is None else widths)])
+    return Series(x, np.array([values], dtype=float), "x", "y", "").over(x[0], x[-1], average="median")[0, 0]
+
+
+def test_a_series_that_alternates_has_its_middle_for_a_median():
+    """By trapezoid weights both levels have half of the time, whichever comes first, for any even number of steps."""
+    assert over_time([1, -1, 1, -1, 1]) == over_time([-1, 1, -1, 1, -1]) == 0.0
+    assert over_time([4, 2, 4, 2, 4, 2, 4]) == 3.0
+    assert over_time([4, 2] * 50_000 + [4], widths=np.full(100_000, 0.1)) == 3.0
+    assert over_time([1, np.inf, 1, np.inf, 1]) == np.inf
+    assert np.isnan(over_time([-np.inf, np.inf, -np.inf]))
+
+
+values_and_widths = st.integers(2, 9).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.sampled_from([-3.0, -0.1, 0.0, 0.1, 2.0, 1e300]) | finite, min_size=n, max_size=n),
+        st.lists(st.integers(1, 4), min_size=n - 1, max_size=n - 1),
+    )
+)
+
+
+@given(values_and_widths)
+def test_negated_data_have_the_negated_median(drawn):
+    values, widths = drawn
+    assert over_time([-value for value in values], widths) == -over_time(values, widths)
+
+
+@given(values_and_widths)
+def test_the_median_over_time_is_that_of_its_definition(drawn):
+    """Each row as many times as it has half widths: the plain median of the long list, which is their midpoint."""
+    values, widths = drawn
+    times = np.append(widths, 0) + np.append(0, widths)
+    long = np.sort(np.repeat(values, times))
+    low, high = long[(len(long) - 1) // 2], long[len(long) // 2]
+    assert over_time(values, widths) == pytest.approx(low / 2 + high / 2, rel=1e-15)
+
+
+def test_medians_of_symmetric_noise_that_alternates_take_no_side():
+    """Of 2,000 series whose sign swings, as many medians are above zero as below, to within five deviations."""
+    random = np.random.default_rng(4)
+    swing = (-1.0) ** np.arange(21)
+    signs = [np.sign(over_time(random.choice([-1, 1]) * swing * (1 + 0.1 * random.random(21)))) for _ in range(2000)]
+    assert abs(np.sum(signs)) < 5 * np.sqrt(2000)
