@@ -11,11 +11,14 @@ from studyrun.plugin import Arm, Claim, Ensemble, Field, Verdict
 
 
 class Fork(NamedTuple):
-    """One channel at one fork: which branch, and the largest relative difference between its row and its parent's."""
+    """One channel at one fork: which branch, the largest relative difference between its row and its parent's, and
+    whether the row has a number that is not NaN.
+    """
 
     branch: str
     channel: str
     difference: float
+    told: bool
 
 
 class Identical(Claim):
@@ -24,7 +27,8 @@ class Identical(Claim):
     A branch measures its fork step anew, in its own right; what it reads there is held against its parent's row of the
     same step, number by number. The statistic is the largest relative difference |a − b| / max(|a|, |b|) over channels,
     branches and runs; two NaNs are equal, a NaN and a number infinitely different. Where the probe of some fork was not
-    due in both arms it cannot be decided that all are identical.
+    due in both arms, or read nothing but NaN there, it cannot be decided that all are identical. Runs are counted, and
+    nothing is inferred of others: there is no interval, and one run in which it fails is enough.
     """
 
     probe: str | None = None
@@ -52,13 +56,15 @@ class Identical(Claim):
             for branch in started:
                 found = list(self._differences(run[str(branch.parent)], branch, probe))
                 forks += found
-                missing += [] if found else [f"{branch.name} of {run.name} (step {branch.fork_step})"]
+                if not any(fork.told for fork in found):
+                    why = ", nothing but NaN" if found else ""
+                    missing.append(f"{branch.name} of {run.name} (step {branch.fork_step}{why})")
             runs += bool(started)
         if not forks:
             return Verdict.undecided(
                 f"{probe} has no row in both arms at the fork of {missing[0]}; a schedule that has is right"
             )
-        return self._verdict(probe, forks, missing, runs)
+        return self._verdict(probe, forks, missing, (runs, len(ensemble.runs)))
 
     def _differences(self, parent: Arm, branch: Arm, probe: str) -> Iterator[Fork]:
         """Each channel's largest difference at the fork; none where one of the arms has no row there."""
@@ -71,15 +77,19 @@ class Identical(Claim):
             own, other = (
                 arm[probe][name].values[places[0]] for arm, places in zip((parent, branch), rows, strict=True)
             )
-            yield Fork(branch.name, name, _largest(own, other))
+            told = own.dtype.kind in "bu" or not np.isnan(own).all()
+            yield Fork(branch.name, name, _largest(own, other), told)
 
-    def _verdict(self, probe: str, forks: list[Fork], missing: list[str], runs: int) -> Verdict:
+    def _verdict(self, probe: str, forks: list[Fork], missing: list[str], counts: tuple[int, int]) -> Verdict:
         worst = max(forks, key=lambda fork: fork.difference)
         same = worst.difference <= self.tolerance
         names, branches = (
             list(dict.fromkeys(one)) for one in zip(*((f.channel, f.branch) for f in forks), strict=True)
         )
-        over = "one run" if runs == 1 else f"{runs} runs"
+        runs, asked = counts
+        holds = None if same and missing else same
+        over = f"one run{': seen once' if holds else ''}" if runs == 1 else f"{runs} runs"
+        over += f"; {asked - runs} of {asked} runs without a fork" if runs < asked else ""
         text = f"{', '.join(names)} of {probe} at the fork of {', '.join(branches)}, against the parent's row there: "
         if worst.difference == 0:
             text += f"the same to the last bit (largest relative difference 0, {over})"
@@ -87,7 +97,7 @@ class Identical(Claim):
             text += f"largest relative difference {worst.difference:.3g}, of {worst.channel} in {worst.branch} ({over})"
         if missing:
             text += f"; without a row in both arms: {', '.join(missing)}"
-        return Verdict(None if same and missing else same, worst.difference, None, text, runs)
+        return Verdict(holds, worst.difference, None, text, runs)
 
 
 def _largest(first: np.ndarray, second: np.ndarray) -> float:

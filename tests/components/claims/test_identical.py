@@ -26,9 +26,9 @@ def row(step: int, shift: float = 0.0, nan: bool = False, seed: int = 2**60 + 1)
     return {"norm": norm, "drawn_from": seed}
 
 
-def run(folder: Path, *, shift: float = 0.0, nan=(False, False), every: int = 10, **further: Planted):
+def run(folder: Path, *, shift: float = 0.0, nan=(False, False), every: int = 10, trunk=None, **further: Planted):
     steps = range(0, 60, every)
-    trunk = {step: row(step, nan=nan[0]) for step in steps}
+    trunk = {step: row(step, nan=nan[0]) for step in steps} | (trunk or {})
     branch = {step: row(step, shift if step == FORK else 0.5, nan[1]) for step in steps if step >= FORK}
     arms = {"baseline": Planted({"group_gradients": trunk})}
     arms["exit"] = Planted({"group_gradients": branch}, "baseline", FORK, 0.05)
@@ -99,6 +99,24 @@ def test_what_is_not_there_is_named(decide, tmp_path) -> None:
     assert decide("identical", ensemble).holds is True
     with pytest.raises(TraceError, match="no probe recorded absent"):
         decide("identical", ensemble, channels=["absent"])
+
+
+def test_rows_of_nothing_but_nan_tell_nothing(decide, tmp_path) -> None:
+    blank = {"norm": np.full(2, np.nan), "drawn_from": 1}
+    arms = {"blank": Planted({"group_gradients": {40: blank}}, "baseline", 40)}
+    ensemble = together(run(tmp_path / "a", trunk={40: blank}, **arms))
+    verdict = decide("identical", ensemble, channels=["norm"], branches=["blank"])
+    assert (verdict.holds, verdict.statistic) == (None, 0.0)
+    assert verdict.sentence.endswith("without a row in both arms: blank of a (step 40, nothing but NaN)")
+    assert decide("identical", ensemble, branches=["blank"]).holds is True  # the whole numbers are the same
+
+
+def test_one_run_is_seen_once_and_runs_without_a_fork_are_counted(decide, tmp_path) -> None:
+    alone = run(tmp_path / "a")
+    never = plant(tmp_path / "b", PROBES, {"baseline": Planted({"group_gradients": {0: row(0)}})})
+    verdict = decide("identical", together(alone, never))
+    assert (verdict.holds, verdict.runs, verdict.word) == (True, 1, "seen once")
+    assert verdict.sentence.endswith("0, one run: seen once; 1 of 2 runs without a fork)")
 
 
 def test_whole_numbers_are_held_against_one_another_in_all_their_digits(decide, tmp_path) -> None:
