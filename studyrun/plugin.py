@@ -47,8 +47,9 @@ if TYPE_CHECKING:
     from studyrun.initialisation import LayerInit
     from studyrun.trace import correlation, edge
     from studyrun.trace.ensemble import Ensemble, for_run
+    from studyrun.trace.median import OverRuns, median_interval
     from studyrun.trace.reader import Arm, ChannelTrace, Run
-    from studyrun.trace.series import Series, bootstrap_interval
+    from studyrun.trace.series import Series
 
 _LATER = {
     "LayerInit": "studyrun.initialisation",
@@ -58,7 +59,12 @@ _LATER = {
     "Arm": "studyrun.trace.reader",
     "ChannelTrace": "studyrun.trace.reader",
     "for_run": "studyrun.trace.ensemble",
-    "bootstrap_interval": "studyrun.trace.series",
+    "OverRuns": "studyrun.trace.median",
+    "median_interval": "studyrun.trace.median",
+}
+_GONE = {
+    "bootstrap_interval": "of five runs and fewer it covered less than it said: `median_interval` gives (low, high, "
+    "coverage), or None of too few runs, and `Verdict.on_median` decides a claim by it",
 }
 _MODULES = {
     "curvature": "studyrun.curvature",
@@ -74,6 +80,8 @@ def __getattr__(name: str) -> Any:
         return import_module(_MODULES[name])
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
+    if name in _GONE:
+        raise ImportError(f"studyrun.plugin has no {name} any more: {_GONE[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -109,6 +117,7 @@ __all__ = [
     "OperatorKind",
     "Optimizer",
     "Options",
+    "OverRuns",
     "Probe",
     "ProbeError",
     "Reading",
@@ -121,7 +130,6 @@ __all__ = [
     "Trigger",
     "TriggerOption",
     "Verdict",
-    "bootstrap_interval",
     "correlation",
     "curvature",
     "edge",
@@ -129,5 +137,6 @@ __all__ = [
     "field_validator",
     "for_run",
     "iterative_evidence",
+    "median_interval",
     "model_validator",
 ]

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 from studyrun.commands.output import note, write, write_json
 from studyrun.errors import InterruptedRunError
 from studyrun.report import build_report
+from studyrun.report.claims import PHRASES
 
 if TYPE_CHECKING:
     from studyrun.report import ReportResult
-
-VERDICTS = {True: "holds", False: "does not hold", None: "cannot be decided"}
 
 
 def report(folder: Path, *, strict: bool, show: bool, as_json: bool) -> int:
     """Make the report, say what it found, and under `strict` fail where a claim does not hold."""
     result = interruptible(folder)
     for label, verdict in result.claims:
-        note(f"claim {label} {VERDICTS[verdict.holds]}: {verdict.sentence}")
+        note(f"claim {label} {PHRASES[verdict.word][0]}: {verdict.sentence}")
     for skipped in result.skipped:
         note(f"warning: figure {skipped.label} was not drawn: {skipped.reason}")
     for label in result.broken:
@@ -55,7 +54,9 @@ def _as_data(result: ReportResult) -> dict[str, Any]:
             "statistic": verdict.statistic,
             "interval": verdict.interval,
             "sentence": verdict.sentence,
+            "coverage": verdict.coverage,
             "runs": verdict.runs,
+            "verdict": verdict.word,
         }
         for label, verdict in result.claims
     ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
 from studyrun.component.options import Component
@@ -17,13 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim decided: does it hold (None: undecidable), its statistic, an interval, in words, over how many runs."""
+    """A claim decided: does it hold (None: undecidable), its statistic, an interval, in words, over how many runs.
+
+    `coverage` is how often such an interval holds the median that it is for. What one run shows is not known of others:
+    there `holds` is what was seen, and `word` says that it was seen once.
+    """
 
     holds: bool | None
     statistic: float | None
     interval: tuple[float, float] | None
     sentence: str
     runs: int
+    coverage: float | None = None
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word or two: holds, seen once, does not hold, undecided."""
+        if self.holds is None:
+            return "undecided"
+        if not self.holds:
+            return "does not hold"
+        return "seen once" if self.runs == 1 else "holds"
 
     @classmethod
     def undecided(cls, reason: str) -> Verdict:
@@ -31,31 +46,62 @@ class Verdict:
         return cls(None, None, None, f"cannot be decided: {reason}", 0)
 
     @classmethod
+    def on_median(
+        cls,
+        numbers: Sequence[float],
+        within: Callable[[float], bool],
+        sentence: Callable[[str, str], str],
+        *,
+        number: Callable[[float], str] | None = None,
+    ) -> Verdict:
+        """Decide whether the median over runs lies where `within` says yes: one stretch, such as all that is above 0.
+
+        `numbers` holds one for each run, NaN for a run that has none, which counts against the claim. Of several runs
+        the whole interval for the median has to lie there (`studyrun.plugin.median_interval`); where these are too few
+        to have one, nothing is decided. A lone run is decided by its number, and said to be one.
+
+        `sentence` makes the words, out of those for the median and those for the runs; `number` those for a number.
+        """
+        from studyrun.trace.median import OverRuns, four_digits
+
+        number, over = number or four_digits, OverRuns.of(numbers)
+        holds, middle, ends = over.lie(within), over.median, over.interval
+        if not over.known:
+            return cls.undecided("no run has a number there")
+        runs = over.words(number) + (": seen once" if holds and len(numbers) == 1 else "")
+        text = sentence(number(middle), runs)
+        if ends is None:
+            return cls(holds, middle, None, text, len(numbers))
+        return cls(holds, middle, (ends.low, ends.high), text, len(numbers), ends.coverage)
+
+    @classmethod
     def on_sign(
         cls, numbers: Sequence[np.ndarray], what: str, places: Sequence[str], *, positive: bool = True
     ) -> Verdict:
         """Decide whether numbers have one sign at every place: `numbers` holds (places,) for each run.
 
-        The statistic is the median over runs, of several places at the one that speaks least for the claim. Of several
-        runs its bootstrap interval has to exclude zero; a lone run has none, and the sentence says that it is one. A
-        run that is NaN at a place does not count there; where all are, nothing can be decided.
+        Of several places each run counts with the one that speaks least for the claim, and with none if it is NaN at
+        one of them. The statistic is the median of these over runs, decided as in `on_median`.
         """
-        from statistics import median
+        from studyrun.trace.median import OverRuns, signed
 
-        from studyrun.trace.series import bootstrap_interval
-
-        columns = [[float(value) for value in column if value == value] for column in zip(*numbers, strict=True)]
-        if not columns or not all(columns):
-            return cls(None, None, None, f"{what}: cannot be decided, no run has a number there", 0)
-        found = [f"{median(column):+.4g}".replace("-", "−") for column in columns]
-        words = ", ".join(f"{number} {place}" for number, place in zip(found, places, strict=True))
         side = 1 if positive else -1
-        weakest = min(columns, key=lambda column: min(side * end for end in bootstrap_interval(column)))
-        ends, runs = bootstrap_interval(weakest), len(weakest)
-        over = "one run" if runs == 1 else f"medians of {runs} runs"
-        lacking = f"; {len(numbers) - runs} without a number there" if runs < len(numbers) else ""
-        sentence = f"{what}: {words} ({over}{lacking})"
-        return cls(min(side * end for end in ends) > 0, median(weakest), ends if runs > 1 else None, sentence, runs)
+        weakest = [side * _least([side * float(number) for number in row]) for row in numbers]
+        if all(map(isnan, weakest)):
+            return cls(None, None, None, f"{what}: cannot be decided, no run has a number there", 0)
+        medians = (OverRuns.of(column).median for column in zip(*numbers, strict=True))
+        found = ", ".join(f"{signed(number)} {place}" for number, place in zip(medians, places, strict=True))
+
+        def sentence(middle: str, runs: str) -> str:
+            several = len(places) > 1 and len(numbers) > 1
+            return f"{what}: {found}{f'; at the weakest place of each run {middle}' if several else ''} ({runs})"
+
+        return cls.on_median(weakest, lambda number: side * number > 0, sentence, number=signed)
+
+
+def _least(numbers: Sequence[float]) -> float:
+    """The smallest number; NaN if one is."""
+    return float("nan") if any(map(isnan, numbers)) else min(numbers)
 
 
 class Claim(Component):

@@ -47,7 +47,7 @@ class Moments:
 
     def words(self) -> str:
         """The median in words."""
-        text = f"effective time {median(self.times):.4g} (step {median(self.steps):g})"
+        text = f"effective time {median(self.times):.4g} (step {median(self.steps):.10g})"
         return f"{text}, the median of {len(self.steps)} runs" if len(self.steps) > 1 else text
 
 

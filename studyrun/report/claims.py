@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 UNFINISHED = ("running", "interrupted")
-WORDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "undecided")}
+MARKS = {True: "✓", False: "✗", None: "?"}
+PHRASES = {
+    "holds": ("holds", "hold"),
+    "seen once": ("was seen once", "were seen once"),
+    "does not hold": ("does not hold", "do not hold"),
+    "undecided": ("cannot be decided", "cannot be decided"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +40,12 @@ class DecidedClaim:
     @property
     def mark(self) -> str:
         """The verdict as a sign."""
-        return WORDS[self.verdict.holds][0]
+        return MARKS[self.verdict.holds]
 
     @property
     def word(self) -> str:
         """The verdict in words."""
-        return WORDS[self.verdict.holds][1]
+        return self.verdict.word
 
 
 def decide_all(ensembles: Sequence[Ensemble]) -> Iterator[DecidedClaim]:
@@ -73,22 +80,21 @@ def _decide(block: Block, ensembles: Sequence[Ensemble]) -> Verdict:
 
 def _provisional(verdict: Verdict, unfinished: int) -> Verdict:
     """A claim about a study is decided when its runs are over; until then the page says how it stands."""
-    word = WORDS[verdict.holds][1]
     which = "the run is not over" if verdict.runs == 1 else f"{unfinished} of the runs are not over"
-    return replace(verdict, holds=None, sentence=f"{which}; so far, it {word}: {verdict.sentence}")
+    return replace(verdict, holds=None, sentence=f"{which}; so far, it {PHRASES[verdict.word][0]}: {verdict.sentence}")
 
 
 def summary(claims: Sequence[DecidedClaim]) -> str:
     """How many claims hold, in one sentence; empty where nothing is claimed."""
-    counts = {word: sum(claim.word == word for claim in claims) for _, word in WORDS.values()}
     if not claims:
         return ""
-    if counts["holds"] == len(claims):
-        return "The one claim of this study holds." if len(claims) == 1 else f"All {len(claims)} claims hold."
-    parts = [f"{n} {'holds' if n == 1 else 'hold'}" for n in (counts["holds"],)]
-    parts += [f"{n} {'does' if n == 1 else 'do'} not hold" for n in (counts["does not hold"],) if n]
-    parts += [f"{n} cannot be decided" for n in (counts["undecided"],) if n]
-    return f"Of {len(claims)} claims {', '.join(parts)}." if len(claims) > 1 else f"The one claim {parts[-1][2:]}."
+    counts = Counter(claim.word for claim in claims)
+    parts = [f"{counts[word]} {phrase[counts[word] > 1]}" for word, phrase in PHRASES.items() if counts[word]]
+    if len(claims) == 1:
+        return f"The one claim of this study {PHRASES[claims[0].word][0]}."
+    if len(counts) == 1 and claims[0].verdict.holds:
+        return f"All {len(claims)} claims {PHRASES[claims[0].word][1]}."
+    return f"Of {len(claims)} claims {', '.join(parts)}."
 
 
 def to_json(claims: Sequence[DecidedClaim]) -> str:
@@ -101,7 +107,9 @@ def to_json(claims: Sequence[DecidedClaim]) -> str:
             "holds": claim.verdict.holds,
             "statistic": _finite(claim.verdict.statistic),
             "interval": [_finite(end) for end in claim.verdict.interval] if claim.verdict.interval else None,
+            "coverage": claim.verdict.coverage,
             "runs": claim.verdict.runs,
+            "verdict": claim.word,
             "sentence": claim.verdict.sentence,
         }
         for claim in claims

@@ -82,9 +82,8 @@ def _lines(canvas: ReportCanvas) -> Mapping[str, Sequence[Any]]:
 def _rows(canvas: ReportCanvas) -> Iterator[tuple[Any, ...]]:
     for line in canvas.lines:
         series, panel = line.series, line.axes.get_title(loc="left") or line.axes.get_ylabel()
-        spread = zip(series.x, series.median, series.low, series.high, strict=True)
-        for point in spread:
-            yield (" ".join(panel.split()), line.label, line.arm, *point, len(series.values))
+        for point in zip(series.x, series.median, series.low, series.high, series.known, strict=True):
+            yield (" ".join(panel.split()), line.label, line.arm, *point)
 
 
 def _plain(row: Sequence[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from studyrun.report.cost import Cost
 from studyrun.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+from studyrun.trace.median import four_digits
 
 if TYPE_CHECKING:
     from studyrun.report.arms import Moments
@@ -37,7 +38,7 @@ class ArmRow:
     fork_symbol: str
     crossing: Moments
     crossing_symbol: str
-    steps: int | None
+    steps: float | None
     until: float | None
     state: str
     end_reason: str
@@ -139,14 +140,14 @@ def number(value: float | None) -> str:
 
 def interval(ends: tuple[float, float] | None) -> str:
     """Both ends, or a dash."""
-    return "–" if ends is None else f"{number(ends[0])} … {number(ends[1])}"
+    return "–" if ends is None else f"{four_digits(ends[0])} … {four_digits(ends[1])}"
 
 
 def moment(moments: Moments) -> str:
     """Effective time and step; over several runs their medians, and the range of the times."""
     if not moments:
         return "–"
-    text = f"{number(median(moments.times))} ({median(moments.steps):,.0f})"
+    text = f"{number(median(moments.times))} ({count(median(moments.steps))})"
     several = len(moments.times) > 1
     return f"{text} [{number(min(moments.times))} … {number(max(moments.times))}]" if several else text
 
@@ -161,9 +162,9 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def count(value: int | None) -> str:
-    """A whole number with separators, or a dash."""
-    return "–" if value is None else f"{value:,}"
+def count(value: float | None) -> str:
+    """A number with separators, whole or a median half way between two such, or a dash."""
+    return "–" if value is None else f"{value:,}".removesuffix(".0")
 
 
 def count_or_none(value: int) -> str:

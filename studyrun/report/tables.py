@@ -49,7 +49,7 @@ def _row(fact: ArmFacts, onsets: Mapping[str, str], palette: Palette) -> ArmRow:
 
 
 def _median(values: Sequence[Any]) -> Any:
-    return type(values[0])(median(values)) if values else None
+    return median(values) if values else None
 
 
 def _last_time(arm: Arm) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""Curves of several runs on one grid, their quartiles, and an interval for a median."""
+"""Curves of several runs on one grid, and their quartiles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from studyrun.errors import TraceError
 
 Average = Literal["mean", "median"]
 _HALF = 1e-9  # by so much the shares below a gap may miss one half, for they were rounded
-_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +29,11 @@ class Series:
     def count(self) -> int:
         """The number of runs r."""
         return len(self.values)
+
+    @property
+    def known(self) -> np.ndarray:
+        """How many runs have a number at each place, (m,)."""
+        return np.asarray((~np.isnan(self.values)).sum(axis=0))
 
     @property
     def median(self) -> np.ndarray:
@@ -52,7 +56,7 @@ class Series:
         numpy's own gives NaN for the median of (1, ∞, ∞), which a diverged run would spread over the others.
         """
         ordered = np.sort(self.values, axis=0)  # NaN last
-        last = np.maximum((~np.isnan(self.values)).sum(axis=0) - 1, 0)
+        last = np.maximum(self.known - 1, 0)
         place = last * share
         below = np.floor(place).astype(int)
         weight = place - below
@@ -154,19 +158,3 @@ def on_common_grid(curves: Sequence[tuple[np.ndarray, np.ndarray]], what: str) -
     union = np.unique(np.concatenate(grids))
     common = union[(union >= start) & (union <= end)]
     return common, np.stack([interpolate(common, x, values) for x, values in curves])
-
-
-def bootstrap_interval(values: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """An interval for the median, by the percentile bootstrap with 10,000 resamples; one value gives itself twice.
-
-    Values that are NaN are left out. Raises `ValueError` where none is left.
-    """
-    known = np.asarray(values, dtype=float).ravel()
-    known = known[~np.isnan(known)]
-    if not len(known):
-        raise ValueError("an interval needs at least one value that is a number")
-    if len(known) == 1:
-        return float(known[0]), float(known[0])
-    draws = np.random.default_rng(seed).integers(len(known), size=(_RESAMPLES, len(known)))
-    low, high = np.quantile(np.median(known[draws], axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

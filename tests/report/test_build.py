@@ -69,7 +69,7 @@ def test_the_page_says_what_the_run_was(run_folder):
     build_report(folder)
     page = page_of(folder)
     for text in (
-        "Of 3 claims 1 holds, 1 does not hold, 1 cannot be decided.",
+        "Of 3 claims 1 was seen once, 1 does not hold, 1 cannot be decided.",
         "t*: baseline reaches its own threshold, at effective time 3 (step 150).",
         "The branch late did not start: its trigger never fired",
         "no probe recorded no_such_channel",
@@ -178,7 +178,7 @@ def test_a_run_that_is_not_over_is_reported_as_far_as_it_got(run_folder, state, 
     assert words in page_of(folder)
     ((_, verdict),) = result.claims
     assert verdict.holds is None
-    assert "so far, it holds" in verdict.sentence
+    assert "the run is not over; so far, it was seen once: " in verdict.sentence
 
 
 def test_a_sweep_is_reported_by_condition_with_its_members(tmp_path):

@@ -26,8 +26,8 @@ class Breaks(Claim):
 '''
 
 
-def decided(*holds):
-    return [DecidedClaim(f"c{n}", "use", "", Verdict(one, 1.0, None, "s", 1)) for n, one in enumerate(holds)]
+def decided(*holds, runs=7):
+    return [DecidedClaim(f"c{n}", "use", "", Verdict(one, 1.0, None, "s", runs)) for n, one in enumerate(holds)]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def decided(*holds):
     [
         ((), ""),
         ((True,), "The one claim of this study holds."),
-        ((False,), "The one claim does not hold."),
-        ((None,), "The one claim cannot be decided."),
+        ((False,), "The one claim of this study does not hold."),
+        ((None,), "The one claim of this study cannot be decided."),
         ((True, True), "All 2 claims hold."),
         ((True, False, None), "Of 3 claims 1 holds, 1 does not hold, 1 cannot be decided."),
         ((False, False, True, True), "Of 4 claims 2 hold, 2 do not hold."),
@@ -44,6 +44,22 @@ def decided(*holds):
 )
 def test_summary(holds, words):
     assert summary(decided(*holds)) == words
+
+
+def test_what_one_run_shows_was_seen_once():
+    assert summary(decided(True, runs=1)) == "The one claim of this study was seen once."
+    assert summary(decided(True, True, runs=1)) == "All 2 claims were seen once."
+    mixed = [*decided(True, True), *decided(True, True, False, runs=1)]
+    assert summary(mixed) == "Of 5 claims 2 hold, 2 were seen once, 1 does not hold."
+    assert [(claim.mark, claim.word) for claim in mixed[2::2]] == [("✓", "seen once"), ("✗", "does not hold")]
+    (one,) = json.loads(to_json(decided(True, runs=1)))["claims"]
+    assert (one["holds"], one["verdict"], one["runs"], one["interval"], one["coverage"]) == (
+        True,
+        "seen once",
+        1,
+        None,
+        None,
+    )
 
 
 def test_json_has_no_number_that_json_cannot_hold():

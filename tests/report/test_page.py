@@ -30,12 +30,15 @@ def test_moment_of_one_run_and_of_several():
     assert moment(Moments()) == "–"
     assert moment(Moments((1500,), (3.0,))) == "3 (1,500)"
     assert moment(Moments((10, 20, 40), (1.0, 2.0, 4.0))) == "2 (20) [1 … 4]"
+    assert moment(Moments((10, 15), (1.0, 2.0))) == "1.5 (12.5) [1 … 2]"
 
 
 def test_interval_count_and_percent():
     assert interval((-1.0, 2.5)) == "−1 … 2.5"
+    assert interval((-inf, 2.5)) == "−∞ … 2.5"
     assert interval(None) == "–"
     assert count(1234567) == "1,234,567"
+    assert (count(1234567.0), count(1234566.5), count(None)) == ("1,234,567", "1,234,566.5", "–")
     assert percent(0.1234) == "12.3 %"
 
 

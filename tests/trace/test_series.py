@@ -1,8 +1,6 @@
-"""Quartiles against numpy, interpolation against its definition, the bootstrap against the exact distribution."""
+"""Quartiles against numpy, interpolation against its definition, medians over time against their law."""
 
 from __future__ import annotations
-
-from math import comb
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from studyrun.errors import TraceError
-from studyrun.trace.series import Series, bootstrap_interval, interpolate, on_common_grid
+from studyrun.trace.series import Series, interpolate, on_common_grid
 
 finite = st.floats(-1e6, 1e6)
 
@@ -37,6 +35,7 @@ def test_one_run_is_its_own_quartiles():
 def test_runs_without_a_number_do_not_count_there():
     many = series([[1.0, np.nan, np.inf], [3.0, np.nan, np.inf], [np.nan, np.nan, 1.0]])
     np.testing.assert_array_equal(many.median, [2.0, np.nan, np.inf])
+    np.testing.assert_array_equal(many.known, [2, 0, 3])
 
 
 def test_medians_between_and_outside_the_grid():
@@ -69,41 +68,6 @@ def test_curves_without_a_common_stretch_are_an_error():
     curves = [(np.array([0.0, 1.0]), np.zeros(2)), (np.array([2.0, 3.0]), np.zeros(2))]
     with pytest.raises(TraceError, match="baseline/loss/train: there is no stretch that every curve reaches"):
         on_common_grid(curves, "baseline/loss/train")
-
-
-def exact_interval(values, level):
-    """The percentile interval of the bootstrapped median of n values, n odd: no draws, only the binomial law.
-
-    A resample's median is at most the k-th value exactly if at least (n + 1) / 2 of its n draws are.
-    """
-    ordered, n = np.sort(values), len(values)
-    at_most = [
-        sum(comb(n, j) * (k / n) ** j * (1 - k / n) ** (n - j) for j in range((n + 1) // 2, n + 1))
-        for k in range(1, n + 1)
-    ]
-    return tuple(ordered[np.searchsorted(at_most, share)] for share in ((1 - level) / 2, (1 + level) / 2))
-
-
-@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
-@pytest.mark.parametrize("count", [3, 11, 25])
-def test_bootstrap_meets_the_exact_distribution(count, level):
-    values = np.random.default_rng(count).standard_normal(count) ** 3
-    assert bootstrap_interval(values, level) == exact_interval(values, level)
-
-
-def test_bootstrap_of_one_value_is_that_value_twice():
-    assert bootstrap_interval([3.5]) == (3.5, 3.5)
-    assert bootstrap_interval([3.5, np.nan]) == (3.5, 3.5)
-
-
-def test_bootstrap_is_the_same_for_the_same_seed():
-    values = np.random.default_rng(1).random(20)
-    assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
-
-
-def test_bootstrap_of_nothing_is_an_error():
-    with pytest.raises(ValueError, match="at least one value that is a number"):
-        bootstrap_interval([np.nan])
 
 
 def test_the_mean_over_a_stretch_is_the_integral_of_the_broken_line():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -17,8 +18,9 @@ class Contrast(ComparingClaim):
     """What a branch gains or loses against its parent differs between two conditions of a sweep, paired by seed.
 
     With Δ the difference between the arm and the arm it forked from, as in `sign`, or of the trunk the channel itself:
-    Δ(greater) − Δ(than), seed by seed, has to be positive. Over several pairs of runs the bootstrap interval of the
-    median has to exclude zero; one pair is said to be one. Runs whose seed is not in both conditions do not count.
+    Δ(greater) − Δ(than), seed by seed, has to be positive. The statistic is the median over pairs of runs, whose
+    interval has to exclude zero (see `Verdict.on_median`): six pairs or more, or one, which is seen once. A pair in
+    which one run has no number counts against the claim; seeds that were not run in both conditions are no pair.
     """
 
     channel: str
@@ -41,9 +43,16 @@ class Contrast(ComparingClaim):
     """To where the time after the fork counts: the end, or where the arm meets its own threshold, if it does."""
 
     def decide_all(self, ensembles: Sequence[Ensemble]) -> Verdict:
+        for where in (self.greater, self.than):
+            about = Counter(_seeds(run) for one in ensembles if one.says(where) for run in one.runs)
+            if twice := [seed for seed, count in about.items() if count > 1]:
+                return Verdict.undecided(
+                    f"{about[twice[0]]} runs with {_words(where)} have the seed {twice[0]} and differ in something "
+                    "else: name that too, under greater and under than, so that each seed is one pair"
+                )
         sides = [self._by_seed(ensembles, where) for where in (self.greater, self.than)]
         for where, found in zip((self.greater, self.than), sides, strict=True):
-            if not found:
+            if np.isnan(list(found.values())).all():
                 reason = f"no run with {_words(where)} has {self.channel} in {self.arm}"
                 return Verdict.undecided(reason)
         seeds = [seed for seed in sides[0] if seed in sides[1]]
@@ -56,23 +65,27 @@ class Contrast(ComparingClaim):
         return Verdict.on_sign(numbers, what, [self._place(ensembles)])
 
     def _by_seed(self, ensembles: Sequence[Ensemble], where: Where) -> dict[str, np.ndarray]:
-        """The gain of each run of a condition, by its seeds."""
-        found: dict[str, np.ndarray] = {}
-        for ensemble in ensembles:
-            if ensemble.says(where) and self.arm in ensemble.arms:
-                probe = ensemble.locate("", self.channel, label=self.probe)
-                gains = ensemble.gain(
-                    self.arm,
-                    probe,
-                    self.channel,
-                    select=self.select,
-                    window=self.window,
-                    average=self.average,
-                    until=self.until,
-                )
-                pairs = zip(ensemble.runs, gains, strict=True)
-                found |= {_seeds(run): gain for run, gain in pairs if not np.isnan(gain).any()}
-        return found
+        """The gain of each run of a condition, by its seeds; NaN where the run has none."""
+        about = [ensemble for ensemble in ensembles if ensemble.says(where)]
+        return {
+            _seeds(run): gain
+            for ensemble in about
+            for run, gain in zip(ensemble.runs, self._gains(ensemble), strict=True)
+        }
+
+    def _gains(self, ensemble: Ensemble) -> np.ndarray:
+        """One number a run, (r, 1)."""
+        if self.arm not in ensemble.arms:
+            return np.full((len(ensemble.runs), 1), np.nan)
+        return ensemble.gain(
+            self.arm,
+            ensemble.locate("", self.channel, label=self.probe),
+            self.channel,
+            select=self.select,
+            window=self.window,
+            average=self.average,
+            until=self.until,
+        )
 
     def _place(self, ensembles: Sequence[Ensemble]) -> str:
         start, end = self.window

@@ -16,8 +16,9 @@ class Ordering(Claim):
     """One label of a channel has a larger value than another, or than several, in the same arm.
 
     value(greater) − factor · value(than), of several the largest, as a mean over a window of the arm's time or at each
-    of some fractions of it, has to be positive. Over several runs the bootstrap interval of the median has to exclude
-    zero; one run is said to be one run. Of several fractions the statistic is the one that speaks least for the claim.
+    of some fractions of it, has to be positive. The statistic is the median over runs, whose interval has to exclude
+    zero (see `Verdict.on_median`): six runs or more, or one, which is seen once. Of several fractions each run counts
+    with the one that speaks least for the claim.
     """
 
     channel: str
@@ -51,8 +52,7 @@ class Ordering(Claim):
         if axis is None:
             names = " and ".join(repr(label) for label in (self.greater, *self._rivals()))
             return Verdict.undecided(f"{self.channel} has no dimension with both {names}")
-        runs = [run for run in ensemble.runs if self.arm in run and probe in run[self.arm]]
-        numbers = [self._numbers(run, probe, axis) for run in runs]
+        numbers = [self._numbers(run, probe, axis) for run in ensemble.runs]
         factor = "" if self.factor == 1 else f"{self.factor:g} × "
         rivals = ", ".join(map(str, self._rivals()))
         than = rivals if len(self._rivals()) == 1 else f"the largest of {rivals}"
@@ -60,7 +60,11 @@ class Ordering(Claim):
         return Verdict.on_sign(numbers, what, self._places())
 
     def _numbers(self, run: Run, probe: str, axis: str) -> np.ndarray:
-        """The difference in one run, at each of the fractions or on average; NaN if the arm never met its threshold."""
+        """The difference in one run, at each of the fractions or on average; NaN if the run has none of it, or if the
+        arm never met its threshold.
+        """
+        if self.arm not in for_run(run).recording(probe, self.channel):
+            return np.full(len(self._places()), np.nan)
         high, *low = (
             for_run(run).series(self.arm, probe, self.channel, select={**self.select, axis: label})
             for label in (self.greater, *self._rivals())

@@ -12,10 +12,11 @@ from studyrun.plugin import (
     Claim,
     Ensemble,
     Field,
+    OverRuns,
     Run,
     Verdict,
-    bootstrap_interval,
     edge,
+    for_run,
     model_validator,
 )
 
@@ -41,8 +42,9 @@ class Ratio(Claim):
     A pair is a number of each side at one step and at equal labels along all dimensions that are left open: steps that
     both have, in one arm; between two arms the rows of the first, with the second's interpolated linearly to their
     effective time. Pairs with a zero or a NaN are left out and counted. The statistic is the median over runs of each
-    run's median ratio. Over several runs its bootstrap interval has to lie within the bounds, and the one of the share
-    of pairs within a factor `within` of their own run's median above `share`; one run is said to be one run.
+    run's median ratio. Its interval has to lie within the bounds (see `Verdict.on_median`: six runs or more, or one,
+    which is seen once), and that of the share of pairs within a factor `within` of their own run's median above
+    `share`. A run without a pair counts against the claim.
     """
 
     channel: str
@@ -87,21 +89,16 @@ class Ratio(Claim):
             if not ensemble.started(arm):
                 return Verdict.undecided(f"no run has an arm {arm!r} that started")
         above, below = self._sides(ensemble)
-        runs = [
-            run
-            for run in ensemble.runs
-            if all(side.arm in run and side.probe in run[side.arm] for side in (above, below))
-        ]
         open_ones = [_open(ensemble.channel(side.arm, side.probe, side.channel), side) for side in (above, below)]
         if open_ones[0] != open_ones[1]:
             names = [", ".join(dims) or "none" for dims in open_ones]
             return Verdict.undecided(
                 f"{above} leaves open: {names[0]}; {below}: {names[1]}; select labels until both are alike"
             )
-        found = [self._pairs(run, above, below) for run in runs]
+        found = [self._pairs(run, above, below) for run in ensemble.runs]
         ratios = [pairs[0] / pairs[1] for pairs in map(_known, found)]
         left_out = sum(pairs.shape[1] for pairs in found) - sum(map(len, ratios))
-        return self._verdict([one for one in ratios if len(one)], left_out, self._words(above, below))
+        return self._verdict(ratios, left_out, self._words(above, below))
 
     def _sides(self, ensemble: Ensemble) -> tuple[Side, Side]:
         over, probe = self.over or self.channel, ensemble.locate("", self.channel, label=self.probe)
@@ -111,7 +108,9 @@ class Ratio(Claim):
         return Side(self.arm, probe, self.channel, self.select), below
 
     def _pairs(self, run: Run, above: Side, below: Side) -> np.ndarray:
-        """The two numbers of each pair of one run, (2, pairs)."""
+        """The two numbers of each pair of one run, (2, pairs); none of a run that lacks a side."""
+        if not all(side.arm in for_run(run).recording(side.probe, side.channel) for side in (above, below)):
+            return np.empty((2, 0))
         first, second = (run[side.arm][side.probe][side.channel] for side in (above, below))
         values, others = (
             np.asarray(channel.select(**side.select), dtype=float).reshape(len(channel.step), -1)
@@ -144,21 +143,26 @@ class Ratio(Claim):
 
     def _verdict(self, ratios: Sequence[np.ndarray], left_out: int, what: str) -> Verdict:
         without = f"; {left_out} with a zero or NaN left out" if left_out else ""
-        if not ratios:
+        if not any(map(len, ratios)):
             return Verdict.undecided(f"{what}: no run has a pair of numbers{without}")
-        medians = [float(np.median(one)) for one in ratios]
-        ends, runs = bootstrap_interval(medians), len(ratios)
-        low, high = (
-            bound if bound is not None else side for bound, side in ((self.at_least, -np.inf), (self.at_most, np.inf))
+        pairs, medians = sum(map(len, ratios)), [float(np.median(one)) if len(one) else np.nan for one in ratios]
+        low = -np.inf if self.at_least is None else self.at_least
+        high = np.inf if self.at_most is None else self.at_most
+        enough, near = self._near(ratios)
+        return Verdict.on_median(
+            medians,
+            lambda ratio: low <= ratio <= high and enough,
+            lambda middle, runs: f"{what}: median ratio {middle} ({runs}) over {pairs} pairs{without}{near}",
         )
-        holds, middle = low <= ends[0] and ends[1] <= high, float(np.median(medians))
-        over = "one run" if runs == 1 else f"median of {runs} runs"
-        text = f"{what}: median ratio {middle:.4g} ({over}) over {sum(map(len, ratios))} pairs{without}"
-        if self.within is not None:
-            shares = [float(_near(one, self.within).mean()) for one in ratios]
-            holds = holds and bootstrap_interval(shares)[0] >= self.share
-            text += f"; {np.median(shares):.0%} lie within a factor {self.within:g} of it"
-        return Verdict(bool(holds), middle, ends if runs > 1 else None, text, runs)
+
+    def _near(self, ratios: Sequence[np.ndarray]) -> tuple[bool, str]:
+        """Whether enough pairs lie near the median of their run, and how many do, in words."""
+        if self.within is None:
+            return True, ""
+        shares = OverRuns.of(_near(one, self.within).mean() if len(one) else np.nan for one in ratios)
+        ends, text = shares.interval, f"; {shares.median:.0%} lie within a factor {self.within:g} of it"
+        text += f", in {ends.low:.0%} to {ends.high:.0%} by the same interval" if ends else ""
+        return bool(shares.lie(lambda share: share >= self.share)), text
 
 
 def _open(channel: ChannelTrace, side: Side) -> dict[str, tuple[int, ...] | tuple[str, ...]]:

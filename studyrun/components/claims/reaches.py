@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from studyrun.plugin import Claim, Ensemble, Field, Verdict, bootstrap_interval
+from studyrun.plugin import Claim, Ensemble, Field, OverRuns, Verdict
 
 if TYPE_CHECKING:
     from studyrun.plugin import Arm, ChannelTrace
@@ -18,7 +19,10 @@ class Reaches(Claim):
     """An arm reaches a value, or the threshold of its own optimizer, in all runs or in most.
 
     The first recorded row at or beyond the value counts; of a branch, only rows after its fork. The statistic is the
-    effective time at which it was reached, its median over the runs that reached it, with a bootstrap interval.
+    effective time at which it was reached, its median over the runs that reached it. A run that never did counts as
+    the end of time, and one in which the arm did not start as well: that it is reached holds where the interval for
+    the median time has an end (see `Verdict.on_median`: six runs or more, or one, which is seen once). Asked of all
+    runs, one that never did is enough for it not to hold.
     """
 
     arm: str = "baseline"
@@ -38,7 +42,7 @@ class Reaches(Claim):
     by_time: float | None = None
     """The effective time by which it has to be reached; null sets no limit."""
     share: Literal["all", "most"] = "all"
-    """In how many runs: all of them, or more than half."""
+    """In how many runs: all of them, or so many that more than half of any others would."""
 
     def decide(self, ensemble: Ensemble) -> Verdict:
         arms = ensemble.started(self.arm)
@@ -46,7 +50,7 @@ class Reaches(Claim):
             return Verdict.undecided(f"no run has an arm {self.arm!r} that started")
         probe = None if self.channel is None else ensemble.locate("", self.channel, label=self.probe)
         watched = [(arm, self._values(arm, probe), self._level(arm)) for arm in arms]
-        found = []
+        found: list[tuple[float, int] | None] = []
         for arm, channel, level in watched:
             if channel is None or level is None:
                 what = (
@@ -54,11 +58,22 @@ class Reaches(Claim):
                 )
                 return Verdict.undecided(f"{self.arm}: {what}")
             found.append(self._first(arm, channel, level))
-        times = [moment for moment in found if moment is not None]
-        holds = len(times) == len(arms) if self.share == "all" else 2 * len(times) > len(arms)
-        statistic = median(time for time, _ in times) if times else None
-        interval = bootstrap_interval([time for time, _ in times]) if len(times) > 1 else None
-        return Verdict(holds, statistic, interval, self._sentence(ensemble, times), len(arms))
+        found += [None] * (len(ensemble.runs) - len(arms))
+        return self._verdict(ensemble, found)
+
+    def _verdict(self, ensemble: Ensemble, found: Sequence[tuple[float, int] | None]) -> Verdict:
+        moments = [moment for moment in found if moment is not None]
+        over = OverRuns.of(inf if moment is None else moment[0] for moment in found)
+        holds, ends = over.lie(isfinite), over.interval
+        if self.share == "all" and len(moments) < len(found):
+            holds = False
+        statistic = median(time for time, _ in moments) if moments else None
+        sentence = self._sentence(ensemble, moments, len(found))
+        if ends is not None or (holds is None and len(found) > 1):
+            sentence += over.certainty(lambda time: f"{time:.4g}" if isfinite(time) else "never")
+        if ends is None:
+            return Verdict(holds, statistic, None, sentence, len(found))
+        return Verdict(holds, statistic, (ends.low, ends.high), sentence, len(found), ends.coverage)
 
     def _values(self, arm: Arm, probe: str | None) -> ChannelTrace | None:
         return arm.find(arm.threshold_quantity) if probe is None else arm[probe][str(self.channel)]
@@ -77,19 +92,20 @@ class Reaches(Claim):
         rows = np.flatnonzero(counts)
         return (float(channel.time[rows[0]]), int(channel.step[rows[0]])) if len(rows) else None
 
-    def _sentence(self, ensemble: Ensemble, times: list[tuple[float, int]]) -> str:
+    def _sentence(self, ensemble: Ensemble, moments: Sequence[tuple[float, int]], count: int) -> str:
         arms = ensemble.started(self.arm)
         what = self.channel or arms[0].threshold_quantity
         labels = f" of {', '.join(map(str, self.select.values()))}" if self.select else ""
         level = f"{what}{labels} {'≥' if self.direction == 'above' else '≤'} {self._level(arms[0]):.4g}"
         level = f"its own threshold, {level}," if self.value == "threshold" else level
         limit = "" if self.by_time is None else f" by effective time {self.by_time:g}"
-        if len(arms) == 1 and not times:
+        if count == 1 and not moments:
             return f"{self.arm} did not reach {level.rstrip(',')}{limit} (one run)"
-        if not times:
-            return f"{self.arm} reached {level}{limit} in none of {len(arms)} runs"
-        time, step = median(time for time, _ in times), median(step for _, step in times)
-        when = f"{'median ' if len(times) > 1 else ''}effective time {time:.4g} (step {step:g})"
-        if len(arms) == 1:
-            return f"{self.arm} reached {level}{limit} at {when} (one run)"
-        return f"{self.arm} reached {level}{limit} in {len(times)} of {len(arms)} runs, at {when}"
+        when = ""
+        if moments:
+            time, step = (median(column) for column in zip(*moments, strict=True))
+            when = f" at {'median ' if len(moments) > 1 else ''}effective time {time:.4g} (step {step:.10g})"
+        if count == 1:
+            return f"{self.arm} reached {level}{limit}{when} (one run: seen once)"
+        text = f"{self.arm} reached {level}{limit} in {len(moments) or 'none'} of {count} runs"
+        return f"{text},{when}" if when else text

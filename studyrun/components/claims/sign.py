@@ -16,9 +16,9 @@ class Sign(Claim):
     Δ(τ) = channel(arm, τ) − channel(reference, τ) from the fork to where the shorter arm ends, or to where the arm
     meets its own threshold, or from there on. Either its average over a window of that stretch, or its value at each of
     some fractions of it, has to be positive (or negative). At the edge of stability losses spike; the median over time
-    is deaf to spikes where the mean is decided by them. Over several runs the bootstrap interval of the median has to
-    exclude zero; one run is said to be one run. Of several fractions the statistic is the one that speaks least for the
-    claim.
+    is deaf to spikes where the mean is decided by them. The statistic is the median over runs, whose interval has to
+    exclude zero (see `Verdict.on_median`): six runs or more, or one, which is seen once. Of several fractions each run
+    counts with the one that speaks least for the claim.
     """
 
     channel: str

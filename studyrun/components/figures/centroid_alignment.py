@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, isnan
+from math import ceil, isnan, nan
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,9 +15,9 @@ from studyrun.plugin import (
     Field,
     Figure,
     NothingToDrawError,
+    OverRuns,
     Run,
     Series,
-    bootstrap_interval,
     correlation,
     edge,
 )
@@ -34,8 +34,8 @@ class CentroidAlignment(Figure):
 
     A panel for each moment: cos²(∇ℓ_i, v_1) of every example over ‖x_i − μ_{y_i}‖, the median of equally large sets of
     examples by distance, and Spearman's ρ. Of one run ρ stands with the Bonett–Wright interval over its examples; of
-    several it is their median, with the bootstrap interval over runs, and points and medians are of all together. Draws
-    the channels cos2 of `per_example_alignment` and distance of `centroid_distance`, each (step, example).
+    several it is their median, with its interval over runs where these are enough, and points and medians are of all
+    together. Draws the channels cos2 of `per_example_alignment` and distance of `centroid_distance`, by example.
 
     Source: Kwag et al. 2026, arXiv 2606.04212, Figure 8.
     """
@@ -70,7 +70,7 @@ class CentroidAlignment(Figure):
         columns = min(3, len(shown))
         panels = canvas.axes(ceil(len(shown) / columns), columns, height=2.9)
         for panel, (words, found) in zip(panels, shown, strict=False):
-            self._draw(canvas, panel, words, found)
+            self._draw(canvas, panel, words, found, len(runs))
         self._scale(canvas, panels[: len(shown)])
         return self._caption(len(runs), [words for words, found in moments if not found])
 
@@ -78,9 +78,9 @@ class CentroidAlignment(Figure):
         rows = [(pairs, edge.row_at(run, self.arm, when, pairs)) for run, pairs in both]
         return [(pairs, row) for pairs, row in rows if row is not None]
 
-    def _draw(self, canvas: Canvas, panel: Axes, words: str, found: Found) -> None:
+    def _draw(self, canvas: Canvas, panel: Axes, words: str, found: Found, runs: int) -> None:
         step = median(int(pairs.step[row]) for pairs, row in found)
-        panel.set_title(f"{words}\nstep {step:g}")
+        panel.set_title(f"{words}\nstep {step:.10g}")
         x, y = (np.concatenate([getattr(pairs, side)[row] for pairs, row in found]) for side in ("first", "second"))
         known = np.isfinite(x) & np.isfinite(y)
         x, y = x[known], y[known]
@@ -89,7 +89,8 @@ class CentroidAlignment(Figure):
         color = canvas.color(self.arm)
         panel.scatter(x[some], y[some], s=7, color=color, alpha=0.3, linewidths=0, rasterized=len(some) > 500)
         self._trend(canvas, panel, x, y, found[0][0])
-        text = panel.text(0.03, 0.03, _correlation(found), transform=panel.transAxes, fontsize=8, va="bottom", zorder=4)
+        words = _correlation(found, runs)
+        text = panel.text(0.03, 0.03, words, transform=panel.transAxes, fontsize=8, va="bottom", zorder=4)
         text.set_bbox({"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1.5})
 
     def _trend(self, canvas: Canvas, panel: Axes, x: np.ndarray, y: np.ndarray, labels: correlation.Pairs) -> None:
@@ -114,18 +115,27 @@ class CentroidAlignment(Figure):
         text = f"Alignment of single examples in {self.arm} over the distance to the centroid of their class; line and"
         text += f" band: median and quartiles of {self.sets} equally large sets by distance. ρ: Spearman's, "
         one = "with the 95 % Bonett–Wright interval over the examples."
-        text += one if runs == 1 else f"the median of {runs} runs, with the 95 % bootstrap interval over runs."
+        text += one if runs == 1 else f"the median of {runs} runs, with its interval over runs, which takes six."
         if self.scale == "log":
             text += f" The lowest {BELOW:.0%} of cos² may lie below the axis."
         return f"{text} Not shown, since {self.arm} has no such moment: {', '.join(missing)}." if missing else text
 
 
-def _correlation(found: Found) -> str:
-    """ρ at this moment in words, of one run or of several."""
+def _correlation(found: Found, runs: int) -> str:
+    """ρ at this moment in words: of a lone run with the interval over its examples, of several with that over runs."""
     each = [pairs.correlation(row) for pairs, row in found]
-    known = [one for one in each if not isnan(one.rho)]
-    if not known:
+    if runs == 1 and not isnan(each[0].rho):
+        rho, low, high, pairs = each[0]
+        return f"ρ = {_two_digits(rho)} [{_two_digits(low)}, {_two_digits(high)}]\nn = {pairs}"
+    over = OverRuns.of([one.rho for one in each] + [nan] * (runs - len(each)))
+    if not over.known:
         return "ρ undefined"
-    ends = bootstrap_interval([one.rho for one in known]) if len(known) > 1 else (known[0].low, known[0].high)
-    rho = f"ρ = {median(one.rho for one in known):+.2f} [{ends[0]:+.2f}, {ends[1]:+.2f}]".replace("-", "−")
-    return f"{rho}\n{f'n = {known[0].pairs}' if len(known) == 1 else f'{len(known)} runs'}"
+    count = f"{len(over.known)} runs" if len(over.known) == runs else f"{len(over.known)} of {runs} runs"
+    if (ends := over.interval) is None:
+        return f"ρ = {_two_digits(over.median)}\n{count}: too few for an interval"
+    span = f"[{_two_digits(ends.low)}, {_two_digits(ends.high)}]"
+    return f"ρ = {_two_digits(over.median)} {span}\n{count}, {100 * ends.coverage:.1f} %"
+
+
+def _two_digits(rho: float) -> str:
+    return f"{rho:+.2f}".replace("-", "−").replace("inf", "∞")

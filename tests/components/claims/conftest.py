@@ -27,9 +27,9 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
 
 @pytest.fixture(scope="session")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
-    """Five runs that differ by their seeds."""
+    """Seven runs that differ by their seeds."""
     folder: Path = tmp_path_factory.mktemp("claims") / "sweep"
-    make_sweep(folder, (0, 1, 2, 3, 4), steps=340)
+    make_sweep(folder, range(7), steps=340)
     (ensemble,) = open_run(folder).ensembles()
     return ensemble
 

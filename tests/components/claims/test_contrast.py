@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles.synthetic_run import Law, make_sweep
+from oracles.synthetic_run import Law, make_run, make_sweep
 from pydantic import ValidationError
 
 from studyrun.registry import Registry
@@ -18,9 +18,9 @@ OUTLIERS = {"channel": "by_group", "arm": "exit", "select": {"group": "input_out
 
 @pytest.fixture(scope="module")
 def conditions(tmp_path_factory):
-    """Three seeds under two learning rates."""
+    """Six seeds under two learning rates."""
     folder = tmp_path_factory.mktemp("contrast") / "sweep"
-    make_sweep(folder, (0, 1, 2), learning_rates=(0.02, 0.025), steps=340)
+    make_sweep(folder, range(6), learning_rates=(0.02, 0.025), steps=340)
     return open_run(folder).ensembles()
 
 
@@ -46,10 +46,10 @@ def mean_loss(run):
 def test_statistic_is_the_median_over_seeds_of_the_paired_difference(conditions):
     verdict = decide(conditions, greater=FAST, than=SLOW, **OUTLIERS)
     slow, fast = conditions
-    truth = [mean_gap(fast, seed, 0.025) - mean_gap(slow, seed, 0.02) for seed in (0, 1, 2)]
+    truth = [mean_gap(fast, seed, 0.025) - mean_gap(slow, seed, 0.02) for seed in range(6)]
     assert verdict.holds is True
     assert verdict.statistic == pytest.approx(np.median(truth), abs=INTERPOLATED)
-    assert verdict.runs == 3
+    assert (verdict.runs, verdict.interval) == (6, pytest.approx((min(truth), max(truth)), abs=INTERPOLATED))
     assert "optimizer.lr = 0.025 − optimizer.lr = 0.02" in verdict.sentence
 
 
@@ -86,6 +86,25 @@ def test_what_is_missing_is_named(conditions):
     slow, fast = conditions
     apart = [Ensemble(slow.runs[:1], slow.name, slow.condition), Ensemble(fast.runs[1:], fast.name, fast.condition)]
     assert "no seed was run both" in decide(apart, greater=FAST, than=SLOW, **OUTLIERS).sentence
+
+
+def test_a_pair_without_a_number_counts_against(conditions, tmp_path):
+    slow, fast = conditions
+    make_run(tmp_path / "run", seed=5, branches=False, steps=340)
+    lacking = Ensemble((*fast.runs[:5], open_run(tmp_path / "run")), fast.name, fast.condition)
+    verdict = decide([slow, lacking], greater=FAST, than=SLOW, **OUTLIERS)
+    assert (verdict.holds, verdict.runs) == (False, 6)
+    assert "1 of 6 runs has no number there" in verdict.sentence
+
+
+def test_two_runs_of_one_seed_are_no_pair(conditions):
+    slow, fast = conditions
+    again = Ensemble(fast.runs[2:3], "other", {**fast.condition, "optimizer.momentum": 0.9})
+    verdict = decide([slow, fast, again], greater=FAST, than=SLOW, **OUTLIERS)
+    assert verdict.holds is None
+    assert "2 runs with optimizer.lr = 0.025 have the seed 2 and differ in something else: name that too" in (
+        verdict.sentence
+    )
 
 
 def test_an_empty_condition_is_refused():

@@ -20,7 +20,7 @@ def planted(folder, response, seed=0, rates=(0.9, 0.5, 0.1)):
     make_run(folder, seed=seed, branches=False, steps=200)  # a run folder around the trace
     (folder / "trace.h5").unlink()
     with TraceWriter.create(folder / "trace.h5", title="t", study="title: t\n", git_commit="") as writer:
-        for name, share in [("baseline", 1.0), *((f"exit_{round(100 * rate)}", rate) for rate in rates)]:
+        for name, share in [("baseline", 1.0), *((f"exit_{place}", rate) for place, rate in enumerate(rates))]:
             parent = "" if name == "baseline" else "baseline"
             lr, start = 0.1 * share, FORK if parent else 0.0
             facts = {"parent": parent, "fork_step": round(start / 0.1), "fork_time": start, "learning_rate": lr}
@@ -60,13 +60,39 @@ def test_a_response_that_turns_is_counted(tmp_path):
 
 
 def test_over_seeds_the_interval_has_to_exclude_zero(tmp_path):
-    slopes = (1.0, 2.0, -3.0)
+    slopes = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -3.0)
     runs = [planted(tmp_path / f"{s}", lambda dose, since, s=s: s * dose) for s in slopes]
     verdict = decide(Ensemble(tuple(runs)))
-    assert verdict.statistic == pytest.approx(1.0, rel=1e-6)
-    assert verdict.interval == pytest.approx((-3.0, 2.0), rel=1e-6)
+    assert verdict.statistic == pytest.approx(3.0, rel=1e-6)
+    assert verdict.interval == pytest.approx((-3.0, 6.0), rel=1e-6)
     assert verdict.holds is False
-    assert decide(Ensemble(tuple(runs[:2]))).holds is True
+    assert decide(Ensemble(tuple(runs[:6]))).holds is True
+    assert decide(Ensemble(tuple(runs[:2]))).holds is None
+
+
+def test_a_run_with_a_nan_counts_against_whichever_branch_has_it(tmp_path):
+    def response(dose, since, at):
+        return np.nan if abs(dose - at) < 1e-9 else dose
+
+    places = enumerate([7.0] * 6 + [0.5])
+    runs = [planted(tmp_path / f"{run}", lambda dose, since, at=at: response(dose, since, at)) for run, at in places]
+    verdict = decide(Ensemble(tuple(runs)))
+    assert (verdict.holds, verdict.runs, verdict.interval) == (False, 7, (-np.inf, np.inf))
+    assert "1 of 7 runs has no number there" in verdict.sentence
+    assert "(19 of 19 steps from dose to dose go that way)" in verdict.sentence  # 6 · 3, and to 0.1 in the seventh
+    assert decide(for_run(runs[-1])).holds is None
+
+
+def test_a_dose_of_zero_is_a_control_and_no_step(tmp_path):
+    """A branch at its trunk's own rate equals it, and the steps are those between doses that differ."""
+    run = planted(tmp_path / "run", lambda dose, since: 3 * dose, rates=(1.0, 0.9, 0.5, 0.1))
+    verdict = decide(for_run(run))
+    assert verdict.holds is True
+    assert verdict.statistic == pytest.approx(3.0, rel=1e-6)
+    assert "3 of 3 steps from dose to dose" in verdict.sentence
+    none = decide(for_run(planted(tmp_path / "none", lambda dose, since: 0.0, rates=(1.0, 0.1 + 0.9))))
+    assert none.holds is None
+    assert "no run has a number there" in none.sentence
 
 
 def test_one_branch_is_no_dose(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from oracles.synthetic_run import Law, make_run
 
 from studyrun.errors import TraceError
-from studyrun.trace.ensemble import for_run
+from studyrun.trace.ensemble import Ensemble, for_run
 from studyrun.trace.reader import open_run
 from studyrun.trace.writer import TraceWriter
 
@@ -42,8 +42,16 @@ def test_since_the_edge_starts_where_the_arm_met_its_threshold(decide, lone):
 
 def test_over_seeds_there_is_an_interval(decide, seeds):
     verdict = decide("ordering", seeds, **CLAIM)
-    assert (verdict.holds, verdict.runs) == (True, 5)
+    assert (verdict.holds, verdict.runs) == (True, 7)
     assert verdict.interval[0] > 0
+
+
+def test_a_run_without_the_arm_counts_against(decide, seeds, tmp_path):
+    make_run(tmp_path / "run", seed=9, branches=False, steps=340)
+    for arm, holds in (("baseline", True), ("exit", False)):
+        verdict = decide("ordering", Ensemble((*seeds.runs, open_run(tmp_path / "run"))), arm=arm, **CLAIM)
+        assert (verdict.holds, verdict.runs) == (holds, 8)
+    assert "(median of 7 runs, 99.2 % interval −∞ to +∞; 1 of 8 runs has no number there)" in verdict.sentence
 
 
 def test_labels_and_arms_that_are_not_there_cannot_be_decided(decide, lone):

@@ -49,7 +49,10 @@ def test_the_median_ratio_lies_within_its_bounds(decide, tmp_path, factors) -> N
     ensemble = together(run(tmp_path / "run", factors))
     verdict = decide("ratio", ensemble, at_least=399, at_most=401, **SQUARED)
     assert (verdict.holds, verdict.statistic, verdict.interval, verdict.runs) == (True, pytest.approx(400), None, 1)
-    assert verdict.sentence == "coupling_squared / influence in baseline: median ratio 400 (one run) over 6 pairs"
+    assert (
+        verdict.sentence
+        == "coupling_squared / influence in baseline: median ratio 400 (one run: seen once) over 6 pairs"
+    )
     assert decide("ratio", ensemble, at_least=401, **SQUARED).holds is False
     assert decide("ratio", ensemble, at_most=399, **SQUARED).holds is False
 
@@ -80,14 +83,23 @@ def test_zeros_and_nans_are_left_out_and_counted(decide, tmp_path, factors) -> N
 
 
 def test_over_seeds_the_whole_interval_has_to_lie_within(decide, tmp_path) -> None:
-    runs = [run(tmp_path / str(place), np.full((2, 2), ratio)) for place, ratio in enumerate((90.0, 100.0, 110.0))]
-    verdict = decide("ratio", together(*runs), at_least=90, at_most=110, **SQUARED)
-    assert (verdict.holds, verdict.statistic, verdict.runs) == (True, pytest.approx(100), 3)
-    assert verdict.interval == (pytest.approx(90), pytest.approx(110))
-    assert "median of 3 runs) over 12 pairs" in verdict.sentence
-    assert decide("ratio", together(*runs), at_least=95, **SQUARED).holds is False
+    runs = [run(tmp_path / str(place), np.full((2, 2), ratio)) for place, ratio in enumerate(range(97, 104))]
+    verdict = decide("ratio", together(*runs), at_least=96.9, at_most=103.1, **SQUARED)
+    assert (verdict.holds, verdict.statistic, verdict.runs) == (True, pytest.approx(100), 7)
+    assert (verdict.interval, verdict.coverage) == (pytest.approx((97, 103)), 1 - 2 / 128)
+    assert "median ratio 100 (median of 7 runs, 98.4 % interval 97 to 103) over 28 pairs" in verdict.sentence
+    assert decide("ratio", together(*runs), at_least=98, **SQUARED).holds is False
+    assert decide("ratio", together(*runs[:5]), at_least=1, **SQUARED).holds is None
     # within each run the ratios are all alike, whatever the runs' medians
-    assert decide("ratio", together(*runs), within=1.001, share=1.0, **SQUARED).holds is True
+    verdict = decide("ratio", together(*runs), within=1.001, share=1.0, **SQUARED)
+    assert verdict.holds is True
+    assert verdict.sentence.endswith("; 100% lie within a factor 1.001 of it, in 100% to 100% by the same interval")
+    mixed = run(tmp_path / "mixed", np.array([[50.0, 100.0], [100.0, 400.0]]))
+    assert decide("ratio", together(*runs, mixed), within=1.001, share=1.0, **SQUARED).holds is False
+    none = run(tmp_path / "none", np.full((2, 2), np.nan))
+    against = decide("ratio", together(*runs, none), at_least=1, **SQUARED)
+    assert (against.holds, against.runs) == (False, 8)
+    assert "1 of 8 runs has no number there" in against.sentence
 
 
 def test_two_probes_meet_at_the_steps_of_both(decide, tmp_path) -> None:
@@ -97,7 +109,7 @@ def test_two_probes_meet_at_the_steps_of_both(decide, tmp_path) -> None:
     verdict = decide("ratio", ensemble, channel="size", at_least=2, at_most=2, **select)
     assert (verdict.holds, verdict.statistic) == (True, 2.0)
     assert verdict.sentence.startswith(
-        "size of boundary / size of inlier in baseline: median ratio 2 (one run) over 6 "
+        "size of boundary / size of inlier in baseline: median ratio 2 (one run: seen once) over 6 "
     )
     verdict = decide("ratio", ensemble, channel="size", over="influence", select={"group": "inlier"}, at_least=0)
     influence = ensemble.run["baseline"]["coupling"]["influence"].values[:, 0]

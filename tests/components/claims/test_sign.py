@@ -28,7 +28,7 @@ def test_the_mean_over_the_whole_stretch_is_the_integral(decide, lone):
     assert verdict.holds is True
     assert verdict.statistic == pytest.approx(mean_gap("input_outlier", LAW.fork_time(), end), rel=1e-3)
     assert verdict.interval is None
-    assert verdict.sentence.endswith("on average after the fork (one run)")
+    assert verdict.sentence.endswith("on average after the fork (one run: seen once)")
 
 
 def test_the_other_sign_does_not_hold(decide, lone):
@@ -58,10 +58,13 @@ def test_at_fractions_the_weakest_decides(decide, lone):
 def test_over_seeds_the_interval_has_to_exclude_zero(decide, seeds):
     verdict = decide("sign", seeds, sign="positive", **OUTLIERS)
     assert verdict.holds is True
-    assert verdict.runs == 5
+    assert (verdict.runs, verdict.coverage) == (7, 1 - 2 / 128)
     low, high = verdict.interval
     assert 0 < low <= verdict.statistic <= high
-    assert "medians of 5 runs" in verdict.sentence
+    assert "(median of 7 runs, 98.4 % interval +" in verdict.sentence
+    some = decide("sign", Ensemble(seeds.runs[:5]), sign="positive", **OUTLIERS)
+    assert (some.holds, some.interval) == (None, None)
+    assert some.sentence.endswith("(median of 5 runs; too few runs to say: 5 of at least 6)")
     # before the fork nothing differs, so the accuracy, which no gap enters, has an interval of zero alone
     flat = decide("sign", seeds, sign="positive", channel="test_accuracy", arm="exit")
     assert flat.holds is False
@@ -93,10 +96,10 @@ def test_until_the_edge_ends_where_the_arm_meets_its_threshold_and_since_it_begi
     met, end = lone.run["exit"].crossing().time, lone.run["exit"]["loss"].time[-1]
     before = decide("sign", lone, sign="positive", until="edge", **OUTLIERS)
     assert before.statistic == pytest.approx(mean_gap("input_outlier", LAW.fork_time(), met), rel=1e-3)
-    assert before.sentence.endswith("on average from the fork to where exit meets its threshold (one run)")
+    assert before.sentence.endswith("on average from the fork to where exit meets its threshold (one run: seen once)")
     after = decide("sign", lone, sign="positive", since="edge", **OUTLIERS)
     assert after.statistic == pytest.approx(mean_gap("input_outlier", met, end), rel=1e-3)
-    assert after.sentence.endswith("on average after exit met its own threshold (one run)")
+    assert after.sentence.endswith("on average after exit met its own threshold (one run: seen once)")
     with pytest.raises(ValidationError, match="no time passes"):
         decide("sign", lone, sign="positive", since="edge", until="edge", **OUTLIERS)
 
@@ -111,12 +114,13 @@ def test_an_arm_that_never_meets_its_threshold_is_not_said_to(decide, tmp_path):
     never = decide("sign", short, sign="positive", until="edge", **OUTLIERS)
     end = runs[0]["exit"]["loss"].time[-1]
     assert never.statistic == pytest.approx(mean_gap("input_outlier", LAW.fork_time(), end), rel=1e-2)
-    assert "to where exit meets its threshold, which it never did (one run)" in never.sentence
+    assert "to where exit meets its threshold, which it never did (one run: seen once)" in never.sentence
     some = decide("sign", both, sign="positive", until="edge", **OUTLIERS)
-    assert "which it did in 1 of 2 runs: elsewhere to the end (medians of 2 runs)" in some.sentence
+    assert "which it did in 1 of 2 runs: elsewhere to the end (median of 2 runs; too few runs" in some.sentence
     assert decide("sign", short, sign="positive", since="edge", **OUTLIERS).holds is None
     after = decide("sign", both, sign="positive", since="edge", **OUTLIERS)
-    assert (after.runs, after.sentence.endswith("(one run; 1 without a number there)")) == (1, True)
+    assert (after.holds, after.runs) == (None, 2)
+    assert after.sentence.endswith("(one run; too few runs to say: 2 of at least 6; 1 of 2 runs has no number there)")
 
 
 def test_a_run_that_cannot_tell_where_the_threshold_was_met_decides_nothing(decide, tmp_path):

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from studyrun.errors import NothingToDrawError, TraceError
 from studyrun.trace.channel import Channel, Dimension
 from studyrun.trace.correlation import rank_correlation
-from studyrun.trace.ensemble import for_run
+from studyrun.trace.ensemble import Ensemble, for_run
 from studyrun.trace.reader import open_run
 from studyrun.trace.writer import TraceWriter
 
@@ -104,8 +104,11 @@ class TestCentroidAlignment:
             for part in (slice(EXAMPLES), slice(EXAMPLES, None))
         ]
         (text,) = drawing.texts
-        assert text == f"ρ = {np.mean(each):+.2f} [{min(each):+.2f}, {max(each):+.2f}]\n2 runs"
-        assert "the median of 2 runs" in drawing.caption
+        assert text == f"ρ = {np.mean(each):+.2f}\n2 runs: too few for an interval"
+        assert "the median of 2 runs, with its interval over runs, which takes six" in drawing.caption
+        (text,) = draw("centroid_alignment", Ensemble(two_seeds.runs * 3), at=["end"]).texts
+        ends = f"[{min(each):+.2f}, {max(each):+.2f}]"
+        assert text == f"ρ = {np.mean(each):+.2f} {ends}\n6 runs, 96.9 %"
 
     def test_moments_that_never_came_are_named(self, draw, trunk_alone) -> None:
         drawing = draw("centroid_alignment", trunk_alone)
