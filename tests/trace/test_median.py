@@ -20,6 +20,7 @@ TAILS = {
     "t, 2 degrees": (lambda random, shape: random.standard_t(2, shape), 0.0),
     "Cauchy": (lambda random, shape: random.standard_cauchy(shape), 0.0),
     "lognormal": (lambda random, shape: random.lognormal(size=shape), 1.0),
+    "two clusters": (lambda random, shape: random.choice([-1, 1], shape) + 0.1 * random.standard_normal(shape), 0.0),
 }
 
 
@@ -64,7 +65,7 @@ def test_what_is_printed_is_what_is_covered(count: int, tail: str) -> None:
     assert f"{100 * found.coverage:.1f} % interval" in OverRuns.of(samples[0]).words()
 
 
-@pytest.mark.parametrize("tail", ["normal", "Cauchy"])
+@pytest.mark.parametrize("tail", ["normal", "two clusters"])
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_claim_about_a_true_zero_holds_no_more_often_than_stated(count: int, tail: str) -> None:
     """One end errs half as often as both: of 1,500 claims five deviations more; of too few runs none."""
