@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-Carry = Any  # tensors, numbers, texts, and lists and dicts of them: what a checkpoint holds without pickled code
+Carry = Any  # what a checkpoint holds without pickled code: see `studyrun.engine.plain`
 Reading = Mapping[str, Any]  # channel name to a number, numpy array or tensor of the channel's shape
 SplitName = Literal["train", "test"]
 Statistics = Literal["train", "eval"]  # what batch norm divides by: the batch's own statistics or the running ones

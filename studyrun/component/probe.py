@@ -41,4 +41,4 @@ class Probe(Component):
 
     @abstractmethod
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
-        """Return the reading, one entry for each channel, and the next carry. `carry` itself must stay as it was."""
+        """Return the reading, one entry for each channel, and the next carry. `carry` is this probe's own copy."""

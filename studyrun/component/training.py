@@ -19,7 +19,7 @@ class Model(Component):
 
     @abstractmethod
     def build(self, example_shape: tuple[int, ...], outputs: int, init: torch.Generator) -> nn.Module:
-        """Return the module in float64 on the CPU, initialised from `init` alone.
+        """Return the module in float64 on the CPU, initialised from `init` or the global generators.
 
         The engine converts it to the study's precision and device, so that one seed names one initialisation.
         """

@@ -27,9 +27,9 @@ class MyModel(Model):
     """Whether there is a bias."""
 
     def build(self, example_shape: tuple[int, ...], outputs: int, init: torch.Generator) -> nn.Module:
-        """Return the module in float64; every random number comes from `init`, so that one seed names one model."""
+        """Return the module in float64; random numbers come from `init`, so that one seed names one model."""
         inputs = prod(example_shape)
-        # Drawn here: torch's own layers draw from the global generator as they are made.
+        # Torch's own layers would do as well: the global generator that they draw from is seeded for this purpose.
         weight = torch.empty(outputs, inputs, dtype=torch.float64).normal_(0, self.scale / inputs**0.5, generator=init)
         return _Affine(weight, torch.zeros(outputs, dtype=torch.float64) if self.bias else None)
 
