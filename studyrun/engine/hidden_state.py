@@ -197,7 +197,7 @@ def _checksum(value: Any) -> int:
 
 def _parts(encoded: Any) -> Iterator[Any]:
     if isinstance(encoded, Tensor):
-        yield encoded.contiguous().reshape(-1).view(torch.uint8).numpy()
+        yield encoded.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     elif isinstance(encoded, dict):
         for name, item in encoded.items():
             yield repr(name).encode()

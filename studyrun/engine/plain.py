@@ -7,7 +7,7 @@ written down exactly (numpy arrays and scalars, sets, generators, tensors of a d
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -146,7 +146,8 @@ def _read_dict(tagged: Mapping[str, Any], items: list[list[Any]]) -> dict[Any, A
     pairs = [(decode(key), decode(item)) for key, item in items]
     if tagged[TAG] == "defaultdict":
         return defaultdict(_FACTORIES.get(tagged["factory"]), pairs)
-    return OrderedDict(pairs) if tagged[TAG] == "OrderedDict" else dict(pairs)
+    kinds: dict[str, type[dict[Any, Any]]] = {"OrderedDict": OrderedDict, "Counter": Counter}
+    return kinds.get(tagged[TAG], dict)(dict(pairs))
 
 
 def _read_torch_generator(tagged: Mapping[str, Any], state: Tensor) -> torch.Generator:
@@ -178,6 +179,7 @@ _NAMES: Mapping[type, str] = {
     dict: "dict",
     OrderedDict: "OrderedDict",
     defaultdict: "defaultdict",
+    Counter: "Counter",
     set: "set",
     frozenset: "frozenset",
     deque: "deque",
@@ -194,6 +196,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Any], Any]] = {
     "dict": _read_dict,
     "OrderedDict": _read_dict,
     "defaultdict": _read_dict,
+    "Counter": _read_dict,
     "set": lambda tagged, value: set(map(decode, value)),
     "frozenset": lambda tagged, value: frozenset(map(decode, value)),
     "deque": lambda tagged, value: deque(map(decode, value), tagged["most"]),

@@ -12,6 +12,7 @@ from studyrun.engine.explain import naming
 from studyrun.engine.findings import Findings
 from studyrun.engine.fit_check import check_batches, check_curvature, check_fit, check_groups
 from studyrun.engine.problem import Problem, build_problem
+from studyrun.engine.random_state import forked
 from studyrun.engine.rehearsal import rehearse, repeat, undone
 from studyrun.errors import ProbeError
 from studyrun.study.schema import TRUNK, Study
@@ -91,7 +92,8 @@ def _channels(arm: Problem, findings: Findings) -> dict[str, tuple[Channel, ...]
     """What each probe records in this arm, but for those that do not fit."""
     channels = {}
     for entry in arm.study.probes:
-        with findings.noting(), naming(f"probe {entry.label!r}", arm, ProbeError):
+        who, seed = f"probe {entry.label!r}", arm.study.seed.probe
+        with findings.noting(), naming(who, arm, ProbeError), forked(seed, f"{who}: channels", device=arm.device):
             channels[entry.label] = tuple(entry.probe.channels(arm))
     return channels
 

@@ -42,8 +42,9 @@ class Holder:
         if isinstance(thing, dict | list | tuple | set | frozenset):
             items = thing.values() if isinstance(thing, dict) else thing
             return {str(place): item for place, item in enumerate(items)}
-        held: Mapping[str, Any] = vars(thing)
-        return held
+        slots = {name: getattr(thing, name) for name in _slots(type(thing)) if hasattr(thing, name)}
+        held: Mapping[str, Any] = vars(thing) if hasattr(thing, "__dict__") else {}
+        return {**held, **slots} if slots else held
 
     def put(self, name: str, value: Any) -> None:
         """Let it hold a value under this name, in the very object that it holds now where that can take it over."""
@@ -58,6 +59,8 @@ class Holder:
             thing[int(name) : int(name) + 1] = [value]
         elif isinstance(thing, dict):
             thing[list(thing)[int(name)]] = value
+        elif name in _slots(type(thing)):
+            object.__setattr__(thing, name, value)
         elif not isinstance(thing, tuple | set | frozenset):
             vars(thing)[name] = value
 
@@ -70,8 +73,18 @@ class Holder:
             type.__delattr__(thing, name)
         elif isinstance(thing, list):
             del thing[int(name) :]
+        elif name in _slots(type(thing)):
+            object.__delattr__(thing, name)
         elif not isinstance(thing, dict | tuple | set | frozenset):
             del vars(thing)[name]
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    """The names of a class's slots, where somebody's own class has such."""
+    if not is_peoples(kind.__module__):
+        return ()
+    found = (name for one in kind.__mro__ for name in (one.__dict__.get("__slots__") or ()))
+    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
 
 
 def _is_filled(cell: CellType) -> bool:
@@ -214,7 +227,7 @@ def _is_entered(value: object) -> bool:
     if isinstance(value, FunctionType):
         return value.__closure__ is not None and is_peoples(value.__module__ or "")
     kind = value if isinstance(value, type) else type(value)
-    return is_peoples(kind.__module__) and hasattr(value, "__dict__")
+    return is_peoples(kind.__module__) and (hasattr(value, "__dict__") or bool(_slots(kind)))
 
 
 @lru_cache(maxsize=4096)

@@ -41,7 +41,10 @@ class Recorder:
         self._check_solves(label, arrays, where)
         if self.writer is not None:
             self.writer.append(self.arm, label, step, time, arrays)
-        return arrays
+        shown = {name: array.view() for name, array in arrays.items()}
+        for array in shown.values():
+            array.flags.writeable = False  # several triggers are shown one reading
+        return shown
 
     def _say_once(self, label: str, channel: str, kind: str, text: str) -> None:
         if (label, channel, kind) not in self._warned:

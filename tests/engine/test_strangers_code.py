@@ -20,7 +20,7 @@ MODEL = '''\
 """A model as somebody wrote it."""
 
 import random
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,6 +37,11 @@ SCALE = 1 + float(torch.rand(()) + np.random.rand() + random.random())
 @dataclass
 class Tally:
     n: int = 0
+
+
+@dataclass(slots=True)
+class Slotted:
+    n: int
 
 
 class Net(nn.Module):
@@ -72,6 +77,8 @@ KEPT_BY_MODELS = {
     "a deque": ("self.seen = deque([0], 3)", "self.seen.append(self.seen[-1] + 1); x = x * (1 + 0.01 * sum(self.seen))"),
     "a dict of arrays": ("self.seen = {(0,): np.zeros(1)}", "self.seen[0,] += 1; x = x * float(1 + 0.01 * self.seen[0,][0])"),
     "an object": ("self.tally = Tally()", "self.tally.n += 1; x = x * (1 + 0.01 * self.tally.n)"),
+    "an object with slots": ("self.tally = Slotted(0)", "self.tally.n += 1; x = x * (1 + 0.01 * self.tally.n)"),
+    "a counter": ("self.seen = Counter()", "self.seen['x'] += 1; x = x * (1 + 0.01 * self.seen['x'])"),
     "a list of objects": ("self.all = [Tally()]", "self.all[0].n += 1; x = x * (1 + 0.01 * self.all[0].n)"),
     "an unregistered tensor": ("self.t = torch.zeros(1)", "self.t += 1; x = x * (1 + 0.01 * self.t)"),
     "one written past autograd": ("self.t = torch.zeros(1)", "self.t.data += 1; x = x * (1 + 0.01 * self.t)"),
