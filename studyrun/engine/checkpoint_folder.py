@@ -21,16 +21,23 @@ class CheckpointFolder:
     def __init__(self, run: Path, stop: StopRequest, warn: Callable[[str], None]) -> None:
         self.run, self.folder = run, run / "checkpoints"
         self._stop, self._warn = stop, warn
+        self._unproved = 2
 
     def held(self) -> AbstractContextManager[None]:
         """A block of writing that a second Ctrl-C waits for."""
         return self._stop.held()
 
     def save(self, content: Mapping[str, Any]) -> None:
-        """Replace the latest checkpoint, keeping the one before it. Raises `RunFolderError`."""
+        """Replace the latest checkpoint, keeping the one before it. Raises `RunFolderError`.
+
+        The first ones are read back, before much work hangs on them: the second holds what a step has changed.
+        """
         with self.held():
             checkpoints.set_aside(self.folder / LATEST, self.folder / PREVIOUS)
             checkpoints.save(self.folder / LATEST, content)
+        if self._unproved:
+            self._unproved -= 1
+            checkpoints.load(self.folder / LATEST)
 
     def keep(self, arm: str, step: int, content: Mapping[str, Any]) -> None:
         """Write a checkpoint that nothing replaces. Raises `RunFolderError`."""

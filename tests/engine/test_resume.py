@@ -199,3 +199,14 @@ def test_every_arm_keeps_checkpoints_of_its_own(tiny, data_folder, tmp_path: Pat
     ]
     assert [state["step"] for _, state in sorted(kept.items())] == [0, 12, 6, 12, 6]
     assert kept["exit-step-12.pt"]["time"] == pytest.approx(5 * 0.01 + 7 * 0.004)
+
+
+def test_a_checkpoint_that_could_not_be_read_ends_the_run_when_it_is_first_written(
+    tiny, data_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda path, content: whole(path, {**content, "odd": Path("of no use")}))
+    (tmp_path / "run").mkdir()
+    with pytest.raises(RunFolderError, match=r"latest\.pt cannot be read as a checkpoint"):
+        execute(prepare(tiny(), data_folder), tmp_path / "run", [], Silent())
+    assert open_run(tmp_path / "run")["baseline"].state == "failed"
