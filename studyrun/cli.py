@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from studyrun.commands.streams import end_streams, open_streams
+from studyrun.stopping import heed
 
 app = typer.Typer(
     name="studyrun",
@@ -240,6 +240,7 @@ def call(arguments: Sequence[str]) -> int:
         try:
             return int(app(list(arguments), prog_name="studyrun", standalone_mode=False) or 0)
         except Exception as error:  # noqa: BLE001  this is where every error ends
+            heed()
             from studyrun.commands.failure import report_failure
 
             return report_failure(error)
@@ -253,8 +254,7 @@ def main() -> None:
 
     open_streams()
     stop = StopRequest()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, stop.before)
+    stop.listen(begun=False)
     code = 130
     with stop.last():
         code = call(sys.argv[1:])

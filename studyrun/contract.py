@@ -17,6 +17,7 @@ from studyrun.code.places import readable, root_of
 from studyrun.component import KINDS, Component, Kind
 from studyrun.errors import ComponentError
 from studyrun.registry import BUILT_IN, Listing
+from studyrun.stopping import heed
 
 RESERVED = {
     "probes": ("use", "every", "at", "as"),
@@ -55,6 +56,7 @@ def _import(listing: Listing) -> ModuleType:
             return importlib.import_module(f"studyrun.components.{listing.kind}.{listing.name}")
         return load(listing.path)
     except (Exception, SystemExit) as error:
+        heed()
         if isinstance(error, ComponentError):
             raise
         what = f"{listing.path}:{_line_of(error, listing.path)}: importing {listing.name!r} ({listing.kind}) raised"

@@ -14,7 +14,7 @@ import studyrun
 
 ROOT = Path(studyrun.__file__).parent
 LAYERS = (
-    ("errors",),
+    ("errors", "stopping"),
     ("trace", "curvature"),
     ("component", "registry", "code", "contract"),
     ("study", "initialisation"),

@@ -20,6 +20,7 @@ from studyrun.contract import DefinesNoneError, load_class
 from studyrun.errors import ComponentError, RunFolderError
 from studyrun.launch.folder import check_place, data_folder, outputs_folder
 from studyrun.registry import ENVIRONMENT, Listing, Registry, is_run_folder
+from studyrun.stopping import heed
 
 OLDEST_TORCH = (2, 9)
 LEAST_FREE = 2**30
@@ -56,6 +57,7 @@ def _torch() -> Iterator[Check]:
     try:
         import torch
     except Exception as error:  # noqa: BLE001  a broken library raises anything
+        heed()
         yield Check("torch", "error", f"cannot be imported: {error}; `pip install -e .` takes one that fits")
         return
     numbers = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
@@ -70,6 +72,7 @@ def _torchvision() -> Iterator[Check]:
     try:
         import torchvision
     except Exception as error:  # noqa: BLE001
+        heed()
         yield Check("torchvision", "error", explain_pair(_version("torch"), _version("torchvision"), error))
         return
     yield Check("torchvision", "ok", torchvision.__version__)
@@ -92,6 +95,7 @@ def _compute() -> Iterator[Check]:
     try:
         import torch
     except Exception:  # noqa: BLE001  said above
+        heed()
         return
     threads = f"{torch.get_num_threads()} torch threads on {os.cpu_count()} cores"
     if given := os.environ.get("OMP_NUM_THREADS"):

@@ -9,6 +9,7 @@ from studyrun.commands.output import note, write, write_json
 from studyrun.errors import InterruptedRunError
 from studyrun.report import build_report
 from studyrun.report.claims import PHRASES
+from studyrun.stopping import taken
 
 if TYPE_CHECKING:
     from studyrun.report import ReportResult
@@ -38,12 +39,20 @@ def report(folder: Path, *, strict: bool, show: bool, as_json: bool) -> int:
 
 def interruptible(folder: Path) -> ReportResult:
     """Build the report; a Ctrl-C leaves what was there before, and says so."""
+    before = _identity(folder / "report")
     try:
         return build_report(folder)
     except KeyboardInterrupt as error:
+        taken()
+        stands = "as it was before" if _identity(folder / "report") == before else "the new one"
         raise InterruptedRunError(
-            f"interrupted; {folder / 'report'} is as it was before, and the run is not touched"
+            f"interrupted; {folder / 'report'} is {stands}, and the run is not touched"
         ) from error
+
+
+def _identity(folder: Path) -> int | None:
+    """What tells a folder from another that takes its place."""
+    return folder.stat().st_ino if folder.is_dir() else None
 
 
 def _as_data(result: ReportResult) -> dict[str, Any]:

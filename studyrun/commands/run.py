@@ -19,6 +19,7 @@ from studyrun.launch.outcome import Outcome
 from studyrun.launch.progress import Display, display
 from studyrun.launch.start import launch
 from studyrun.launch.start import resume as resume_folder
+from studyrun.stopping import heeding, taken
 from studyrun.study import load_study
 
 EXIT_CODES = {"failed": 1, "interrupted": INTERRUPTED}
@@ -77,9 +78,10 @@ def _told(
     stop.leave = lambda: _leave(unbegun)
     with stop.listening(begun=False):
         try:
-            with display(most=workers) as progress:
+            with heeding(), display(most=workers) as progress:
                 outcome = carry_out(progress, stop)
         except KeyboardInterrupt as error:
+            taken()
             raise InterruptedRunError(f"interrupted {unbegun}") from error
         note(f"{outcome.folder}: {_in_words(outcome)}")
         if not report or outcome.state == "interrupted":

@@ -18,6 +18,7 @@ from studyrun.engine.recorder import Recorder
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
+from studyrun.stopping import heed
 from studyrun.study.schema import Branch, ProbeEntry, Stop
 from studyrun.trace.channel import Channel
 
@@ -146,7 +147,7 @@ class Arm:
     def run(self) -> Ending:
         """Go on to the end."""
         while (ending := self.step()) is None:
-            pass
+            heed()
         return ending
 
     def step(self) -> Ending | None:

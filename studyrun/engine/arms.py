@@ -29,6 +29,7 @@ from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
 from studyrun.engine.turns import Turns
 from studyrun.errors import StudyrunError
+from studyrun.stopping import heeding
 from studyrun.study.schema import Branch, Study
 from studyrun.trace.arm import NOT_STARTED
 from studyrun.trace.manifest import write_manifest
@@ -123,7 +124,8 @@ class RunInProgress:
         self._open_in_trace(name, study, branch, arm.trainer.step)
         self._at_start = arm.trainer.step
         try:
-            ending = arm.run()
+            with heeding():
+                ending = arm.run()
         except BaseException as error:
             self._arm_failed(name, error)
             raise

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from studyrun.errors import RunFolderError
+from studyrun.stopping import heed
 from studyrun.trace.atomic import sync_folder
 from studyrun.trace.sealed import seal, unseal
 
@@ -37,6 +38,7 @@ def load(path: Path) -> dict[str, Any]:
         content = torch.load(io.BytesIO(source), map_location="cpu", weights_only=True)
         found = content["format"]
     except Exception as error:
+        heed()
         raise RunFolderError(f"{path} cannot be read as a checkpoint: {error}") from error
     if found != number:
         raise RunFolderError(f"{path} has checkpoint format {found!r}; this version reads {BARE} to {FORMAT}")

@@ -11,6 +11,7 @@ from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.engine.problem import Problem
 from studyrun.engine.random_state import forked
 from studyrun.errors import ProbeError
+from studyrun.stopping import heed
 
 
 class MarkGuard:
@@ -51,6 +52,7 @@ class MarkGuard:
         try:
             return {name: tensor.clone() for name, tensor in self.tensors.items()}
         except Exception as error:
+            heed()
             if not ran_out_of_memory(error):
                 raise
             return {}

@@ -16,6 +16,7 @@ from studyrun.engine.recorder import Recorder
 from studyrun.engine.shortage import Shortage
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.errors import ProbeError, StudyrunError
+from studyrun.stopping import heed
 from studyrun.study.schema import ProbeEntry
 
 Readings = dict[str, dict[str, np.ndarray]]
@@ -77,6 +78,7 @@ def _one(
     except StudyrunError as error:
         raise ProbeError(f"probe {entry.label!r} at step {snapshot.step}: {error}") from error
     except Exception as error:
+        heed()
         kind = type(error).__name__
         if not ran_out_of_memory(error):
             raise ProbeError(

@@ -19,6 +19,7 @@ from studyrun.engine.provenance import provenance
 from studyrun.engine.signals import StopRequest
 from studyrun.engine.sources import SourceRecord
 from studyrun.errors import StudyrunError
+from studyrun.stopping import heeding
 from studyrun.trace.atomic import write_atomically
 from studyrun.trace.manifest import write_manifest
 from studyrun.trace.writer import TraceWriter
@@ -100,7 +101,7 @@ def _guarded(
     for warning in warnings:
         running.journal.warn(warning)
     try:
-        with stop.listening():
+        with stop.listening(), heeding():
             return running.run(writer, content, extension)
     except BaseException as error:
         _note_failure(running.journal, error)

@@ -14,6 +14,7 @@ from studyrun.curvature.memory import memory_asked, ran_out_of_memory
 from studyrun.engine.problem import Problem
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.errors import ProbeError, StudyrunError
+from studyrun.stopping import heed
 
 M_MMAP_THRESHOLD, LARGE = -3, 2**20  # blocks of more bytes go back to the system once freed, not into a heap's holes
 REMEDY = "`studyrun resume` goes on from the last checkpoint where there is more memory"
@@ -83,6 +84,7 @@ def training_explained(problem: Problem, step: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        heed()
         if not ran_out_of_memory(error):
             raise
         size = min(problem.study.chunk_size, problem.optimizer.examples_per_step or len(problem.data.train))
@@ -99,6 +101,7 @@ def _coupled(problem: Problem) -> bool:
     try:
         return examples_are_coupled(problem.per_example, parameters, train.inputs, train.targets)
     except Exception as error:
+        heed()
         if not ran_out_of_memory(error):
             raise
         return True

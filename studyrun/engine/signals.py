@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from types import FrameType
 
+from studyrun.stopping import heeding, interrupt, taken
+
 WARNING, AT_ONCE = signal.SIGUSR1, signal.SIGUSR2
 """A warning asks to stop and counts for nothing: it may reach a process on two ways, and what came after it first."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, WARNING, AT_ONCE)
@@ -54,7 +56,7 @@ class StopRequest:
         now = monotonic()
         if now - StopRequest._interrupted > ONE_END:
             StopRequest._interrupted = now
-            raise KeyboardInterrupt
+            interrupt()
 
     def before(self, number: int, frame: FrameType | None) -> None:
         """Take a signal, as its handler, where nothing has begun: `leave`. Raises `KeyboardInterrupt`."""
@@ -85,13 +87,16 @@ class StopRequest:
     def last(self) -> Iterator[None]:
         """A request to stop at once ends the block, the last that there is to stop: what comes after it is late."""
         try:
-            yield
+            with heeding():
+                yield
             self._over = True
         except KeyboardInterrupt:
             self._over = True
         except BaseException:
             self._over = True
             raise
+        finally:
+            taken()
 
     @contextmanager
     def listening(self, begun: bool = True) -> Iterator[StopRequest]:
@@ -102,12 +107,24 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        answer = self.receive if begun else self.before
-        before, hook = {number: signal.signal(number, answer) for number in STOPPING}, sys.unraisablehook
-        sys.unraisablehook = lambda lost: self._again() if lost.exc_type is KeyboardInterrupt else hook(lost)
+        outermost = not any(isinstance(getattr(signal.getsignal(n), "__self__", None), StopRequest) for n in STOPPING)
+        put_back = self.listen(begun)
         try:
             yield self
         finally:
+            put_back()
+            if outermost:
+                taken()  # by whoever asked this process to carry out the block
+
+    def listen(self, begun: bool = True) -> Callable[[], None]:
+        """Catch the signals from now on, in the main thread; return what has them caught as before."""
+        answer = self.receive if begun else self.before
+        before, hook = {number: signal.signal(number, answer) for number in STOPPING}, sys.unraisablehook
+        sys.unraisablehook = lambda lost: self._again() if lost.exc_type is KeyboardInterrupt else hook(lost)
+
+        def put_back() -> None:
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+        return put_back

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from studyrun.errors import RunFailedError, StudyrunError
+from studyrun.stopping import heed
 
 
 @contextmanager
@@ -18,6 +19,7 @@ def failures_of(folder: Path) -> Iterator[None]:
     except RunFailedError:
         raise  # which names its folder already
     except Exception as error:
+        heed()
         raise RunFailedError(f"{folder}: {explained(error)}") from error
 
 

@@ -18,6 +18,7 @@ from studyrun.launch.outcome import MemberOutcome
 from studyrun.launch.resume_one import resume_one
 from studyrun.launch.threads import use_threads
 from studyrun.registry import Registry
+from studyrun.stopping import heeding, taken
 from studyrun.study import Study, load_study, study_from_member
 from studyrun.study.schema import Member
 
@@ -46,8 +47,10 @@ class MemberTask:
 def finish_member(task: MemberTask, progress: Progress, stop: StopRequest) -> MemberOutcome:
     """Run or resume a member to its end. A failure is an outcome: it must not end the sweep."""
     try:
-        result = _finish(task, progress, stop)
+        with heeding():
+            result = _finish(task, progress, stop)
     except KeyboardInterrupt:
+        taken()
         return MemberOutcome(task.name, as_it_stands(task.folder).state)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a member's components raise is its own affair
         return MemberOutcome(task.name, "failed", explained(error))

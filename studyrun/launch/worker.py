@@ -19,10 +19,11 @@ from loky.backend.resource_tracker import ensure_running
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from studyrun.engine.events import Silent
-from studyrun.engine.signals import AT_ONCE, STOPPING, WARNING, StopRequest
+from studyrun.engine.signals import AT_ONCE, WARNING, StopRequest
 from studyrun.launch.failure import explained
 from studyrun.launch.member import MemberTask, finish_member
 from studyrun.launch.outcome import MemberOutcome
+from studyrun.stopping import heed
 
 KILLED = "its process was killed, for instance for want of memory; resume the sweep to carry it on"
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -54,6 +55,7 @@ class Worker:
         except KeyboardInterrupt:  # in the other process, before it came to the member
             return MemberOutcome(task.name, "interrupted")
         except Exception as error:  # noqa: BLE001  for instance a process that cannot be started
+            heed()
             self._give_up()
             return MemberOutcome(task.name, "failed", explained(error))
 
@@ -113,8 +115,7 @@ _busy = False
 
 def _begin(parent: int) -> None:
     os.setpgid(0, 0)
-    for number in STOPPING:
-        signal.signal(number, _stop.receive)
+    _stop.listen()
     Thread(target=_watch_parent, args=(parent,), daemon=True).start()
 
 

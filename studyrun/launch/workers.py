@@ -16,6 +16,7 @@ from studyrun.launch.member import MemberTask
 from studyrun.launch.outcome import MemberOutcome
 from studyrun.launch.progress import Member
 from studyrun.launch.worker import Worker
+from studyrun.stopping import heed, heeding, taken
 
 if TYPE_CHECKING:
     from studyrun.launch.sweep import SweepRecord
@@ -54,8 +55,10 @@ class Crew:
         for thread in threads:
             thread.start()
         try:
-            self._watch(threads)
+            with heeding():
+                self._watch(threads)
         except KeyboardInterrupt:
+            taken()
             self._end_at_once(threads)
         except BaseException:
             self._end_at_once(threads)
@@ -80,6 +83,7 @@ class Crew:
                 while (task := self._next()) is not None:
                     self._ended(worker.finish(task))
         except BaseException as error:  # noqa: BLE001  it would end this thread alone, unheard
+            heed()
             self._fault = self._fault or error
             self._ask_to_stop()
 

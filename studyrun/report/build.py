@@ -13,6 +13,7 @@ from studyrun.report.figures import Skipped
 from studyrun.report.folder import replacing
 from studyrun.report.page import render
 from studyrun.report.style import house_style
+from studyrun.stopping import heeding, python_heard
 from studyrun.trace.contained import check_contained
 from studyrun.trace.reader import open_run
 
@@ -51,7 +52,7 @@ def build_report(path: Path, *, strict: bool = False) -> ReportResult:
     """
     check_contained(Path(path))
     opened = open_run(path)
-    with replacing(Path(path) / "report") as folder, house_style():
+    with python_heard(), replacing(Path(path) / "report") as folder, heeding(), house_style():
         page, made = gather(opened, folder)
         (folder / "claims.json").write_text(to_json(made.claims), encoding="utf-8", errors="backslashreplace")
         (folder / "index.html").write_text(render(page), encoding="utf-8", errors="backslashreplace")

@@ -13,6 +13,7 @@ from studyrun.component import Claim, ComparingClaim, Verdict
 from studyrun.errors import StudyrunError
 from studyrun.report.blocks import Block, blocks, build, compares
 from studyrun.report.record import state_of
+from studyrun.stopping import heed
 
 if TYPE_CHECKING:
     from studyrun.trace.ensemble import Ensemble
@@ -72,6 +73,8 @@ def _decide(block: Block, ensembles: Sequence[Ensemble]) -> Verdict:
         return Verdict.undecided(str(error))
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the other claims are decided
         return Verdict.undecided(f"{type(error).__name__}: {error}")
+    finally:
+        heed()
     if not isinstance(verdict, Verdict):
         return Verdict.undecided(f"decide() returned {verdict!r}, which is no Verdict")
     unfinished = sum(state_of(run) in UNFINISHED for ensemble in ensembles for run in ensemble.runs)

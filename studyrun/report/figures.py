@@ -16,6 +16,7 @@ from studyrun.report.blocks import Block, blocks, build
 from studyrun.report.canvas import ReportCanvas
 from studyrun.report.channel_plot import X_LABELS
 from studyrun.report.export import file_name, save_figure, save_tables
+from studyrun.stopping import heed
 from studyrun.trace.channel import EVIDENCE
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def draw_with(
         text = "".join(traceback.format_exception(error, limit=-4))
         why = f"could not be drawn: {type(error).__name__}: {error}"
         return DrawnFigure(file_name(label), name, why, details=text)
+    finally:
+        heed()
 
 
 def _draw(block: Block, ensemble: Ensemble, canvas: ReportCanvas) -> str:

@@ -51,7 +51,11 @@ def _clear_up(target: Path) -> None:
 def _swap(folder: Path, target: Path) -> None:
     """Put `folder` in the place of `target`, and drop what was there."""
     old = folder.with_name(folder.name + OLD)
-    if target.exists():
-        target.rename(old)
-    folder.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if target.exists():
+            target.rename(old)
+        folder.rename(target)
+    finally:
+        if old.exists() and not target.exists():  # stopped in between
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import ValidationError
 
 from studyrun.component import Options
+from studyrun.stopping import heed
 from studyrun.study.explanations import explain, models_in, option_names
 from studyrun.study.tree import Block, Faults, Node, Where, is_null, plain
 
@@ -42,6 +43,7 @@ def build(
     except ValidationError as error:
         explain(error, contract, block, path, faults, also)
     except Exception as error:  # noqa: BLE001  a plugin's validator may raise anything
+        heed()
         faults.add(block.origin, path, f"checking these options raised {type(error).__name__}: {error}")
     return None
 
@@ -57,6 +59,7 @@ def written(
             return document
         reason = f"they read back as {again!r}"
     except Exception as error:  # noqa: BLE001  a plugin's types may do anything
+        heed()
         reason = f"{type(error).__name__}: {error}"
     faults.add(block.origin, path, f"the options cannot be written down so that the study runs again; {reason}")
     return None

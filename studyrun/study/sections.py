@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from studyrun.component import Component, Options, Probe, Trigger
+from studyrun.stopping import heed
 from studyrun.study.components import Built, Workshop
 from studyrun.study.merging import label_of
 from studyrun.study.options import build, option_names
@@ -118,6 +119,7 @@ def _watched(trigger: Trigger, node: Node, where: Where, workshop: Workshop) -> 
         labels = trigger.watches()
         return (labels,) if isinstance(labels, str) else tuple(labels)
     except Exception as error:  # noqa: BLE001  a plugin may raise anything
+        heed()
         message = f"asking this trigger what it watches raised {type(error).__name__}: {error}"
         workshop.faults.add(node.origin, where, message)
         return None

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from studyrun.errors import StudyrunError, TraceError
+from studyrun.stopping import heed
 from studyrun.trace import sums
 from studyrun.trace.foreign import check_own
 from studyrun.trace.journal import journal_of, read_journal
@@ -47,6 +48,7 @@ def read(path: Path, what: Callable[[h5py.File], Result], name: str = "") -> Res
         except StudyrunError:
             raise
         except Exception as error:  # a damaged file has h5py raise whatever comes of it
+            heed()
             if last or _stamps(path) == before:
                 raise TraceError(damage(path, name, error)) from error
         else:

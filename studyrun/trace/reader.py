@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studyrun.errors import RunFolderError, TraceError, UsageError
+from studyrun.stopping import heed
 from studyrun.trace import file, folder
 from studyrun.trace.arm import Arm, Crossing, ProbeTrace, TrainedArm, held, read_arm
 from studyrun.trace.channel_trace import ChannelTrace
@@ -100,6 +101,7 @@ class Run:
         except TraceError:
             raise
         except Exception as error:
+            heed()
             raise TraceError(file.damage(path, "", error)) from error
 
 

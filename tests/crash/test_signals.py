@@ -37,6 +37,26 @@ class Endless(Probe):
             sleep(0.01)
         return {"nothing": 0.0}, carry
 '''
+LETTERS = '''\
+"""Letters without end."""
+
+from pathlib import Path
+
+from studyrun.plugin import Figure
+
+
+class Letters(Figure):
+    """Measures one text after another until somebody interrupts it."""
+
+    def draw(self, ensemble, canvas):
+        (panel,) = canvas.axes()
+        for count in range(10**9):
+            text = panel.text(0.5, 0.5, f"letter {count}")
+            text.get_window_extent(canvas.figure.canvas.get_renderer())
+            text.remove()
+            if count == 20:
+                Path("HERE/waiting").touch()
+'''
 
 
 def stop_and_resume(
@@ -106,16 +126,17 @@ def test_in_a_probe_of_minutes_the_second_request_stops_at_once(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_report_that_is_stopped_leaves_the_older_one(
-    server: Server, whole, tmp_path: Path, number: signal.Signals
-) -> None:
-    folder = tmp_path / "run"
-    study = tmp_path / "study.yaml"
+def test_a_report_that_is_stopped_leaves_the_older_one(server: Server, tmp_path: Path, number: signal.Signals) -> None:
+    """The request arrives in matplotlib's text, which often makes an error of its own of it."""
+    folder, figure, study = tmp_path / "run", tmp_path / "plugins" / "figures" / "letters.py", tmp_path / "study.yaml"
+    figure.parent.mkdir(parents=True)
+    figure.write_text(LETTERS.replace("HERE", str(tmp_path)))
     study.write_text(COMMON.replace("steps: 60", "steps: 8").partition("branches:")[0] + STUDIES["momentum"])
+    study.write_text(study.read_text() + "figures: [letters]\n")
     assert server.carry_out("run", str(study), "--out", str(folder))["code"] == 0, server.said
     (folder / "report").mkdir()
     (folder / "report" / "index.html").write_text("the older one")
-    ended = server.carry_out("report", str(folder), signals=[(number, 1.0)])
+    ended = server.carry_out("report", str(folder), signals=[(number, str(tmp_path / "waiting"))])
     assert ended["code"] == 130, server.said
     assert f"interrupted; {folder / 'report'} is as it was before" in server.said
     assert "Traceback" not in server.said
