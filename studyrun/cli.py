@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from studyrun.backend import NAME
 from studyrun.commands.streams import end_streams, open_streams
 from studyrun.stopping import heed
 
@@ -253,6 +254,7 @@ def main() -> None:
     from studyrun.engine.signals import StopRequest
 
     open_streams()
+    os.environ[NAME] = "Agg"  # a command opens no window, and a notebook's own backend may not be installed here
     stop = StopRequest()
     stop.listen(begun=False)
     code = 130

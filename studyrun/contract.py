@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import PydanticUserError
 
+from studyrun.backend import any_backend
 from studyrun.code.importing import load
 from studyrun.code.ledger import has_run
 from studyrun.code.places import readable, root_of
@@ -50,11 +51,8 @@ def _who(listing: Listing, kind: Kind) -> str:
 
 def _import(listing: Listing) -> ModuleType:
     try:
-        if listing.target:
-            return importlib.import_module(listing.target.split(":")[0].strip())
-        if listing.path.is_relative_to(BUILT_IN):
-            return importlib.import_module(f"studyrun.components.{listing.kind}.{listing.name}")
-        return load(listing.path)
+        with any_backend():
+            return _imported(listing)
     except (Exception, SystemExit) as error:
         heed()
         if isinstance(error, ComponentError):
@@ -63,6 +61,14 @@ def _import(listing: Listing) -> ModuleType:
         raise ComponentError(
             f"{what} {type(error).__name__}: {readable(str(error))}{_further(error, listing)}"
         ) from error
+
+
+def _imported(listing: Listing) -> ModuleType:
+    if listing.target:
+        return importlib.import_module(listing.target.split(\":\")[0].strip())
+    if listing.path.is_relative_to(BUILT_IN):
+        return importlib.import_module(f\"studyrun.components.{listing.kind}.{listing.name}\")
+    return load(listing.path)
 
 
 def _line_of(error: BaseException, path: Path) -> int:

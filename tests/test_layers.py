@@ -14,7 +14,7 @@ import studyrun
 
 ROOT = Path(studyrun.__file__).parent
 LAYERS = (
-    ("errors", "stopping"),
+    ("errors", "stopping", "backend"),
     ("trace", "curvature"),
     ("component", "registry", "code", "contract"),
     ("study", "initialisation"),

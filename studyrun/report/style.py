@@ -5,9 +5,16 @@ Colours: Okabe and Ito 2008, "Color Universal Design", without the yellow, which
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
+from warnings import catch_warnings, simplefilter
+
+from studyrun.backend import any_backend
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
     "#000000",
@@ -86,11 +93,36 @@ def literal(text: str) -> str:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw under the house style, and leave matplotlib as it was."""
-    from matplotlib import rc_context
+    """Draw under the house style, and leave matplotlib as it was. What it logs is of no use to a reader."""
+    log = logging.getLogger("matplotlib")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        _import_matplotlib()
+        from matplotlib import rc_context
 
-    with rc_context(settings()):
-        yield
+        with rc_context(settings()):
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _import_matplotlib() -> None:
+    """Import it in spite of a backend that it does not know, and of a user's settings that it cannot read."""
+    if "matplotlib" in sys.modules:
+        return
+    with any_backend(), catch_warnings():
+        simplefilter("ignore")
+        try:
+            import matplotlib
+        except (OSError, UnicodeDecodeError):
+            found = find_spec("matplotlib")
+            if found is None or found.origin is None:
+                raise
+            for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
+                del sys.modules[name]  # the halves of a first attempt
+            with chdir(Path(found.origin).parent / "mpl-data"):  # whose settings are looked for first of all
+                import matplotlib  # noqa: F401
 
 
 class Palette:
