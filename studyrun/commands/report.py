@@ -20,7 +20,7 @@ def report(folder: Path, *, strict: bool, show: bool, as_json: bool) -> int:
     result = interruptible(folder)
     for label, verdict in result.claims:
         note(f"claim {label} {PHRASES[verdict.word][0]}: {verdict.sentence}")
-    for skipped in result.skipped:
+    for skipped in (one for one in result.skipped if one.asked):
         note(f"warning: figure {skipped.label} was not drawn: {skipped.reason}")
     for label in result.broken:
         note(f"warning: figure {label} could not be drawn; the page says why")

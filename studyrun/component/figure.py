@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from studyrun.component.options import Along, Component
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from studyrun.trace.ensemble import Ensemble
     from studyrun.trace.series import Series
+
+Name = TypeVar("Name")
 
 
 class Canvas(Protocol):
@@ -66,6 +68,12 @@ class Canvas(Protocol):
         the margins, kept clear of one another.
         """
 
+    def say(self, text: str) -> None:
+        """Add a sentence to the caption on what the picture does not show, or does not show as it is."""
+
+    def some(self, names: Sequence[Name], most: int, what: str) -> Sequence[Name]:
+        """Return the names, or `most` of very many, evenly spread, and have the caption say so; `what` they are."""
+
     def mark_forks(self, axes: Axes | Sequence[Axes], ensemble: Ensemble, *, along: Along = "time") -> str:
         """Mark where arms fork and meet their own thresholds (t*, t**); return that in words, for the caption."""
 
@@ -81,7 +89,12 @@ class Canvas(Protocol):
 
 
 class Figure(Component):
-    """A picture, drawn from traces alone."""
+    """A picture, drawn from traces alone.
+
+    Of a study with very many arms it is shown some, and the caption says so, unless it needs `every_arm`.
+    """
+
+    every_arm: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:

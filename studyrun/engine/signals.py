@@ -8,8 +8,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from time import monotonic
+from functools import partial
+from time import monotonic, sleep
 from types import FrameType
+from typing import Any
 
 from studyrun.stopping import heeding, interrupt, taken
 
@@ -69,7 +71,17 @@ class StopRequest:
     def _again(self) -> None:
         """Make the request again that came into the middle of what cannot raise, as callbacks of weak references."""
         StopRequest._interrupted = float("-inf")
-        threading.Timer(AGAIN, _thread.interrupt_main, (AT_ONCE,)).start()  # no signal, so that none comes too late
+        _thread.start_new_thread(_interrupt_soon, ())
+
+    def _hear(self, lost: Any, otherwise: Callable[[Any], object]) -> None:
+        """Look at what Python could not raise, as its hook."""
+        if lost.exc_type is not KeyboardInterrupt:
+            otherwise(lost)
+            return
+        try:
+            self._again()
+        except KeyboardInterrupt:  # this process was not let run for as long as it takes
+            self._again()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -120,7 +132,7 @@ class StopRequest:
         """Catch the signals from now on, in the main thread; return what has them caught as before."""
         answer = self.receive if begun else self.before
         before, hook = {number: signal.signal(number, answer) for number in STOPPING}, sys.unraisablehook
-        sys.unraisablehook = lambda lost: self._again() if lost.exc_type is KeyboardInterrupt else hook(lost)
+        sys.unraisablehook = partial(self._hear, otherwise=hook)
 
         def put_back() -> None:
             sys.unraisablehook = hook
@@ -128,3 +140,8 @@ class StopRequest:
                 signal.signal(number, handler)
 
         return put_back
+
+
+def _interrupt_soon() -> None:
+    sleep(AGAIN)
+    _thread.interrupt_main(AT_ONCE)  # no signal, so that none comes too late

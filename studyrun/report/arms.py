@@ -119,7 +119,8 @@ class ForkMark:
 
 def fork_marks(ensemble: Ensemble, along: str) -> tuple[ForkMark, ...]:
     """t* (an arm meets its threshold, and branches fork there), other forks, and t** (a branch meets its own)."""
-    facts = [fact for fact in arm_facts(ensemble) if fact.started]
+    arms = ensemble.arms
+    facts = [fact for fact in arm_facts(ensemble) if fact.name in arms]
     branches = [fact for fact in facts if fact.parent]
     marks = []
     for fact in facts:

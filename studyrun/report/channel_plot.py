@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from studyrun.report.lines import LARGEST, finite
 from studyrun.report.style import literal
 from studyrun.trace.series import on_common_grid
 
@@ -41,7 +42,7 @@ def draw_channel(canvas: ReportCanvas, ensemble: Ensemble, probe: str, channel: 
     panels = canvas.axes(ceil(len(arms) / columns), columns, height=2.6)
     for panel, arm in zip(panels, arms, strict=False):
         if len(arms) > 1:
-            panel.set_title(arm)
+            panel.set_title(literal(arm))
         draw(canvas, ensemble, panel, arm, probe, channel, along)
     canvas.share_y([panel for panel in panels if panel.has_data()], "auto" if draw is _bands else "linear")
 
@@ -74,8 +75,9 @@ def _bands(
     color = canvas.color(arm)
     for low, high, alpha in ((0, 4, 0.15), (1, 3, 0.35)):
         text = f"{QUANTILES[low]:.0%} to {QUANTILES[high]:.0%} of {' × '.join(first.labels)}"
-        panel.fill_between(x, quantiles[low], quantiles[high], color=color, alpha=alpha, linewidth=0, label=text)
-    panel.plot(x, quantiles[2], color=color, label="median")
+        lower, upper = finite(quantiles[low]), finite(quantiles[high])
+        panel.fill_between(x, lower, upper, color=color, alpha=alpha, linewidth=0, label=text)
+    panel.plot(x, finite(quantiles[2]), color=color, label="median", marker="o" if len(x) == 1 else "")
     panel.set(xlabel=X_LABELS[along], ylabel=literal(first.label))
     names = (f"quantile_{share:g}" for share in QUANTILES)
     canvas.table(f"{arm}_{channel}", {along: x, **dict(zip(names, quantiles, strict=True))})
@@ -87,7 +89,10 @@ def _histogram(
     """How the numbers of the one recorded row are spread, pooled over runs."""
     found = list(_recorded(ensemble, arm, probe, channel))
     values = np.concatenate([np.ravel(one.values[0]).astype(float) for one in found])
-    values = values[np.isfinite(values)]
+    values = values[np.isfinite(values) & (abs(values) < LARGEST)]
+    if not len(values):
+        panel.plot([np.nan], [np.nan])  # which says that no number was recorded
+        return
     counts, edges = np.histogram(values, bins=min(40, max(5, len(values) // 5)))
     panel.stairs(counts, edges, fill=True, color=canvas.color(arm), alpha=0.5)
     panel.set(xlabel=literal(found[0].label), ylabel="count")
@@ -104,4 +109,6 @@ def _quantiles(channel: ChannelTrace, along: Along) -> tuple[np.ndarray, np.ndar
     """Places along the x axis (m,) and the quantiles there (5, m). NaN is padding, and passed over."""
     values = channel.values.reshape(len(channel.step), -1)
     padding = np.isnan(values).all(axis=0) if values.dtype.kind == "f" else np.zeros(values.shape[1], dtype=bool)
+    if padding.all():
+        return getattr(channel, along).astype(float), np.full((len(QUANTILES), len(values)), np.nan)
     return getattr(channel, along).astype(float), np.quantile(values[:, ~padding].astype(float), QUANTILES, axis=1)

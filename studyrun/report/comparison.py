@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from studyrun.report.selection import shown
 from studyrun.report.style import literal
 from studyrun.trace.channel import EVIDENCE
 
@@ -35,7 +36,13 @@ def numeric_parameters(ensembles: Sequence[Ensemble]) -> Sequence[str]:
 
 def draw_comparison(ensembles: Sequence[Ensemble], parameter: str, canvas: ReportCanvas) -> str:
     """Draw the last value of each scalar channel (of each first eigenvalue too) against `parameter`, by arm."""
-    channels = _channels(ensembles)[:MOST_PANELS]
+    chosen = [shown(one) for one in ensembles]
+    ensembles = [some for some, _ in chosen]
+    canvas.say(next((words for _, words in chosen if words), ""))
+    found = _channels(ensembles)
+    channels = found[:MOST_PANELS]
+    if len(found) > MOST_PANELS:
+        canvas.say(f"Shown are the first {MOST_PANELS} of {len(found)} channels.")
     columns = min(2, len(channels))
     panels = canvas.axes(ceil(len(channels) / columns), columns, height=2.4)
     for panel, (probe, channel) in zip(panels, channels, strict=False):

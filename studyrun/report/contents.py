@@ -10,7 +10,7 @@ from pathlib import Path
 
 from studyrun import __version__
 from studyrun.report.arms import arm_facts, fork_marks
-from studyrun.report.blocks import Block, compares, registry_of
+from studyrun.report.blocks import compares, registry_of
 from studyrun.report.claims import DecidedClaim, decide_all, summary
 from studyrun.report.comparison import draw_comparison, numeric_parameters
 from studyrun.report.cost import cost_of
@@ -18,12 +18,14 @@ from studyrun.report.export import file_name
 from studyrun.report.figures import DrawnFigure, Skipped, draw, draw_across, draw_with, planned
 from studyrun.report.page import Page, Section
 from studyrun.report.record import note_on, state_of, warnings_of
+from studyrun.report.selection import shown
 from studyrun.report.sources import Source, bibliography
 from studyrun.report.style import Palette
 from studyrun.report.tables import arm_table, member_rows, swept_keys
 from studyrun.trace.ensemble import Ensemble, for_run
 from studyrun.trace.reader import Run, Sweep
 
+MOST_IDLE = 5  # branches that did not start, each with its reason at the top
 MOST_NAMES = 8  # labels along a dimension, up to which each has a colour of its own
 
 
@@ -67,15 +69,13 @@ def _section(ensemble: Ensemble, made: Made, *, alone: bool) -> Section:
     prefix = "" if alone else f"{ensemble.name}-"
     blocks = [block for block in planned(ensemble) if ensemble.says(block.where)]
     own = [block for block in blocks if alone or not compares("figures", block, ensemble.run)]
-    drawn = _draw_all(own, ensemble, prefix, made)
-    return Section("Figures" if alone else ensemble.name, file_name(f"figures-{ensemble.name}"), drawn)
+    results = [draw(block, ensemble, made.palette, made.folder, prefix) for block in own]
+    missing = [result for result in results if isinstance(result, Skipped)]
+    title = "Figures" if alone else ensemble.name
+    return Section(title, file_name(f"figures-{ensemble.name}"), _sorted_in(results, made), missing)
 
 
-def _draw_all(blocks: Sequence[Block], ensemble: Ensemble, prefix: str, made: Made) -> Sequence[DrawnFigure]:
-    return _sorted_in([draw(block, ensemble, made.palette, made.folder, prefix) for block in blocks], made)
-
-
-def _sorted_in(results: Sequence[DrawnFigure | Skipped | None], made: Made) -> Sequence[DrawnFigure]:
+def _sorted_in(results: Sequence[DrawnFigure | Skipped], made: Made) -> Sequence[DrawnFigure]:
     made.skipped += [result for result in results if isinstance(result, Skipped)]
     drawn = [result for result in results if isinstance(result, DrawnFigure)]
     made.figures += drawn
@@ -130,12 +130,14 @@ def _summary(ensembles: Sequence[Ensemble], made: Made) -> Iterator[str]:
     if made.claims:
         yield summary(made.claims)
     if len(ensembles) == 1:
-        if words := " ".join(mark.words for mark in fork_marks(ensembles[0], "time")):
-            yield words
+        some, words = shown(ensembles[0])
+        if moments := " ".join(mark.words for mark in fork_marks(some, "time")):
+            yield f"{moments} {words}".strip()
         idle = [fact for fact in arm_facts(ensembles[0]) if not fact.started]
-        yield from (
-            f"The branch {fact.name} did not start: {fact.endings or 'no reason was recorded'}." for fact in idle
-        )
+        for fact in idle[:MOST_IDLE]:
+            yield f"The branch {fact.name} did not start: {fact.endings or 'no reason was recorded'}."
+        if len(idle) > MOST_IDLE:
+            yield f"{len(idle) - MOST_IDLE} further branches did not start: see the table of arms."
 
 
 def _runs(opened: Run | Sweep) -> tuple[Run, ...]:
@@ -155,8 +157,11 @@ def _warnings(opened: Run | Sweep, made: Made) -> Iterator[str]:
     for run in _runs(opened):
         for text in warnings_of(run):
             yield f"{run.name}: {text}" if isinstance(opened, Sweep) else text
-    yield from (f"figure {skipped.label} was not drawn: {skipped.reason}" for skipped in made.skipped)
+    for skipped in made.skipped:
+        if skipped.asked:
+            yield f"figure {skipped.label} was not drawn: {skipped.reason}"
     yield from (f"figure {figure.label} {figure.caption}" for figure in made.figures if not figure.image)
+    yield from (f"figure {figure.label}: {text}" for figure in made.figures for text in figure.warnings)
 
 
 def _study_text(opened: Run | Sweep) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from warnings import catch_warnings, simplefilter
 
 from studyrun.component import ComparingFigure, Figure
 from studyrun.errors import NothingToDrawError, StudyrunError, TraceError
@@ -16,6 +17,9 @@ from studyrun.report.blocks import Block, blocks, build
 from studyrun.report.canvas import ReportCanvas
 from studyrun.report.channel_plot import X_LABELS
 from studyrun.report.export import file_name, save_figure, save_tables
+from studyrun.report.selection import shown, shown_conditions
+from studyrun.report.style import house_style
+from studyrun.report.warned import boxes, further
 from studyrun.stopping import heed
 from studyrun.trace.channel import EVIDENCE
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from studyrun.trace.ensemble import Ensemble
 
 PIXELS_PER_INCH = 124  # on the page: a figure is as wide as the text
+MOST_CHANNELS = 16  # of one probe, in one picture
 LARGEST_SVG = 700_000  # bytes; a heavier drawing stands on the page as PNG
 
 
@@ -47,14 +52,16 @@ class DrawnFigure:
     height: int = 0
     files: tuple[Link, ...] = ()
     details: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A figure that was asked for and left out, with the reason."""
+    """A figure that was left out, with the reason; `asked` is false for one that nobody wrote down."""
 
     label: str
     reason: str
+    asked: bool = True
 
 
 def planned(ensemble: Ensemble) -> Sequence[Block]:
@@ -87,7 +94,10 @@ def draw_across(block: Block, ensembles: Sequence[Ensemble], palette: Palette, f
         return Skipped(block.label, f"no run has {block.where}")
 
     def picture(canvas: ReportCanvas) -> str:
-        return cast(ComparingFigure, build("figures", block, about[0].run)).draw_all(about, canvas)
+        figure = cast(ComparingFigure, build("figures", block, about[0].run))
+        chosen, words = shown_conditions(about)
+        canvas.say(words)
+        return figure.draw_all([_shown(one, figure, canvas) for one in chosen], canvas)
 
     try:
         return draw_with(picture, palette, folder, block.label, block.label)
@@ -95,13 +105,13 @@ def draw_across(block: Block, ensembles: Sequence[Ensemble], palette: Palette, f
         return Skipped(block.label, str(error))
 
 
-def draw(block: Block, ensemble: Ensemble, palette: Palette, folder: Path, prefix: str) -> DrawnFigure | Skipped | None:
-    """Draw one figure and write its files under `folder`; None for a default one that has nothing to show."""
+def draw(block: Block, ensemble: Ensemble, palette: Palette, folder: Path, prefix: str) -> DrawnFigure | Skipped:
+    """Draw one figure and write its files under `folder`, or say why there is nothing to draw."""
     label = f"{prefix}{block.label}"
     try:
         return draw_with(partial(_draw, block, ensemble), palette, folder, label, block.label)
     except (NothingToDrawError, TraceError) as error:
-        return Skipped(label, str(error)) if block.asked else None
+        return Skipped(label, str(error), block.asked)
 
 
 def draw_with(
@@ -109,12 +119,15 @@ def draw_with(
 ) -> DrawnFigure:
     """Draw with any function of a canvas that returns a caption. What breaks is put in words."""
     try:
-        canvas = ReportCanvas(palette)
-        caption = picture(canvas)
-        if not canvas.figure.axes:
-            raise NothingToDrawError("the figure drew nothing")
-        canvas.finish()
-        return _saved(canvas, folder, label, name, caption)
+        with house_style(), catch_warnings(record=True) as warned:
+            simplefilter("default")
+            canvas = ReportCanvas(palette)
+            caption = picture(canvas)
+            if not canvas.figure.axes:
+                raise NothingToDrawError("the figure drew nothing")
+            canvas.finish()
+            drawn = _saved(canvas, folder, label, name)
+        return replace(drawn, caption=" ".join([caption, *canvas.notes, *boxes(warned)]), warnings=further(warned))
     except (NothingToDrawError, TraceError):
         raise
     except StudyrunError as error:
@@ -129,22 +142,29 @@ def draw_with(
 
 def _draw(block: Block, ensemble: Ensemble, canvas: ReportCanvas) -> str:
     if block.use:
-        return cast(Figure, build("figures", block, ensemble.run)).draw(ensemble, canvas)
-    return _draw_channels(str(block.options["probe"]), ensemble, canvas)
+        figure = cast(Figure, build("figures", block, ensemble.run))
+        return figure.draw(_shown(ensemble, figure, canvas), canvas)
+    return _draw_channels(str(block.options["probe"]), _shown(ensemble, None, canvas), canvas)
+
+
+def _shown(ensemble: Ensemble, figure: Figure | None, canvas: ReportCanvas) -> Ensemble:
+    some, words = shown(ensemble, figure)
+    canvas.say(words)
+    return some
 
 
 def _draw_channels(label: str, ensemble: Ensemble, canvas: ReportCanvas) -> str:
     """Every channel of a probe by its dimensions, but the evidence beside an iterative result."""
     probe = next(one[label] for arm in ensemble.arms for one in ensemble.started(arm) if label in one)
-    for name in probe:
-        if name not in EVIDENCE and ensemble.recording(label, name):
-            canvas.draw_channel(ensemble, label, name)
+    names = [name for name in probe if name not in EVIDENCE and ensemble.recording(label, name)]
+    for name in canvas.some(names, MOST_CHANNELS, "channels"):
+        canvas.draw_channel(ensemble, label, name)
     timed = [panel for panel in canvas.figure.axes if panel.get_xlabel() == X_LABELS["time"]]
     marks = canvas.mark_forks(timed, ensemble) if timed else ""
     return f"{probe.description} {marks}".strip()
 
 
-def _saved(canvas: ReportCanvas, folder: Path, label: str, name: str, caption: str) -> DrawnFigure:
+def _saved(canvas: ReportCanvas, folder: Path, label: str, name: str) -> DrawnFigure:
     pictures = save_figure(canvas, folder / "figures", label)
     tables = save_tables(canvas, folder / "data", label)
     files = [Link(suffix.upper(), f"figures/{path.name}") for suffix, path in pictures.items()]
@@ -154,4 +174,4 @@ def _saved(canvas: ReportCanvas, folder: Path, label: str, name: str, caption: s
     svg = pictures["svg"].read_bytes()
     kind, data = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", pictures["png"].read_bytes())
     image = f"data:image/{kind};base64,{b64encode(data).decode()}"
-    return DrawnFigure(file_name(label), name, caption, image, width, height, tuple(files))
+    return DrawnFigure(file_name(label), name, "", image, width, height, tuple(files))

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from math import lcm
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEAST = 0.45  # of a row's height, for the axes themselves
 WIDTH = 7.4  # inches: a page's text width, and 1,110 pixels at the figures' resolution
 
 
@@ -49,6 +52,29 @@ def arrange(figure: Figure, blocks: Sequence[Block]) -> None:
             row, column = top + place // block.columns, place % block.columns
             panel.set_subplotspec(grid[row, column * span : (column + 1) * span])
         top += block.rows
+
+
+def lacks(blocks: Sequence[Block], height: float) -> float:
+    """How many inches a figure of `height` lacks until axes have the part of their rows that is theirs at least."""
+    rows = [
+        block.rows * max(0.0, LEAST * block.height - min(_inches(panel, height) for panel in standing))
+        for block in blocks
+        if (standing := [panel for panel in block.panels if panel.figure is not None])
+    ]
+    return sum(rows) / LEAST
+
+
+def _inches(panel: Axes, height: float) -> float:
+    return float(panel.get_position(original=True).height) * height
+
+
+def holds_no_number(panel: Axes) -> bool:
+    """Whether axes have lines or points, and not one that can be seen: what only marks a place does not count."""
+    lines = [line for line in panel.get_lines() if line.get_transform() == panel.transData]
+    drawn = [np.isfinite(np.asarray(line.get_ydata(), dtype=float)).any() for line in lines]
+    drawn += [np.isfinite(one.get_datalim(panel.transData).extents).all() for one in panel.collections]
+    drawn += [True for patch in panel.patches if patch.get_data_transform() == panel.transData]
+    return bool(drawn) and not any(drawn) and not panel.images
 
 
 def columns_of(panels: Sequence[Axes]) -> Iterator[Sequence[Axes]]:

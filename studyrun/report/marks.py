@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GAP = 4.0  # between two labels, in points
 LINE_HEIGHT = 10.5  # of one label, in points
+MOST_ROWS = 4  # of labels above one another
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Marks:
     def place(self, figure: Figure, renderer: RendererBase) -> bool:
         """Move labels apart: those of moments into rows above the axes, those of levels along the margin.
 
-        Return whether the layout has to be made anew, because something takes more room than before.
+        A label for which there is no room is left out; its line stays. Return whether the layout has to be made anew,
+        because something takes more room than before.
         """
         points = 72 / figure.dpi
         grown = False
@@ -91,26 +93,33 @@ class Marks:
                 panel.set_title(panel.get_title(loc="left"), loc="left", pad=5 + LINE_HEIGHT * rows)
             grown |= titled or rows > 1
         for panel in dict.fromkeys(mark.axes for mark in self._levels):
-            _spread([m.text for m in self._levels if m.axes is panel], renderer, points)
+            _spread(panel, [m.text for m in self._levels if m.axes is panel], renderer, points)
         return grown
 
 
 def _stack(texts: Sequence[Annotation], renderer: RendererBase, points: float) -> int:
-    """Put each text into the lowest row where it touches no other; return how many rows that took."""
+    """Put each text into the lowest of a few rows where it touches no other; return how many rows that took."""
     rows: list[float] = []  # the right edge of what each row holds so far
     for text in sorted(texts, key=lambda one: one.xy[0]):
         box = text.get_window_extent(renderer)
         row = next((i for i, edge in enumerate(rows) if box.x0 * points > edge + GAP), len(rows))
+        if row == MOST_ROWS:
+            text.set_visible(False)
+            continue
         rows[row : row + 1] = [box.x1 * points]
         text.xyann = (0, 2 + LINE_HEIGHT * row)
     return len(rows)
 
 
-def _spread(texts: Sequence[Annotation], renderer: RendererBase, points: float) -> None:
-    """Push texts along the margin, upwards from the lowest, until none overlap."""
+def _spread(panel: Axes, texts: Sequence[Annotation], renderer: RendererBase, points: float) -> None:
+    """Push texts along the margin, upwards from the lowest, until none overlap, as far as the axes reach."""
     edge = float("-inf")
+    top = panel.get_window_extent(renderer).y1
     for text in sorted(texts, key=lambda one: one.xy[1]):
         box = text.get_window_extent(renderer)
         shift = max(0.0, edge - box.y0 * points)
+        if shift and box.y0 * points + shift > top * points:
+            text.set_visible(False)
+            continue
         text.xyann = (4, shift)
         edge = box.y1 * points + shift + 1

@@ -16,7 +16,7 @@ from studyrun.trace.median import four_digits
 if TYPE_CHECKING:
     from studyrun.report.arms import Moments
     from studyrun.report.claims import DecidedClaim
-    from studyrun.report.figures import DrawnFigure
+    from studyrun.report.figures import DrawnFigure, Skipped
     from studyrun.report.sources import Source
 
 LONGEST_TEXT = 20_000
@@ -69,11 +69,12 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Figures under one heading."""
+    """Figures under one heading, and those that are missing there with the reasons."""
 
     title: str
     anchor: str
     figures: Sequence[DrawnFigure]
+    missing: Sequence[Skipped] = ()
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,15 @@ PLAIN_DECADES = (-3, 4)  # powers of ten that are written out
 
 
 def plain_ticks(axes: Axes) -> None:
-    """Label both axes in plain text, if they are logarithmic."""
+    """Label both axes in plain text, if they are logarithmic, or that on either side of zero."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             _label_log(axis)
+        elif axis.get_scale() == "symlog":
+            axis.set_major_formatter(FuncFormatter(lambda value, _: signed_label(value)))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _label_log(axis: Axis) -> None:
@@ -30,6 +35,11 @@ def _label_log(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(10, subs=subs, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: log_label(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def signed_label(value: float) -> str:
+    """A number on either side of zero on a logarithmic axis: −0.02, 0, 10⁻⁵."""
+    return "0" if value == 0 else log_label(value) if value > 0 else f"−{log_label(-value)}"
 
 
 def log_label(value: float) -> str:

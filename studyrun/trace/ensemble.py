@@ -27,11 +27,16 @@ _NOTHING: Mapping[str, Any] = {}
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Runs of one condition. `condition` is what they share of a sweep's overrides, `name` the same in words."""
+    """Runs of one condition. `condition` is what they share of a sweep's overrides, `name` the same in words.
+
+    `only` are the arms to look at, where that is not all: a figure of hundreds is shown some. What holds of an arm (its
+    onset, its parent, its facts) is read from all of them.
+    """
 
     runs: tuple[Run, ...]
     name: str = ""
     condition: Mapping[str, Any] = field(default_factory=dict)
+    only: frozenset[str] | None = None
 
     @property
     def run(self) -> Run:
@@ -51,7 +56,9 @@ class Ensemble:
     def arms(self) -> tuple[str, ...]:
         """The arms that started in at least one run, trunk first."""
         names = dict.fromkeys(arm.name for run in self.runs for arm in run.arms.values() if arm.started)
-        return tuple(sorted(names, key=lambda name: self.parents[name] is not None))
+        parents = self.parents
+        shown = (name for name in names if self.only is None or name in self.only)
+        return tuple(sorted(shown, key=lambda name: parents[name] is not None))
 
     @property
     def parents(self) -> Mapping[str, str | None]:

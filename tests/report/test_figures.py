@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import h5py
 import pytest
 
 from studyrun.report.blocks import Block
 from studyrun.report.figures import DrawnFigure, Skipped, draw, planned
 from studyrun.report.style import Palette
 from studyrun.trace.ensemble import for_run
+from studyrun.trace.layout import set_attributes
 from studyrun.trace.reader import open_run
 
 pytestmark = pytest.mark.usefixtures("house_style")
@@ -72,14 +74,28 @@ def test_a_probe_without_figures_is_drawn_by_its_channels_without_evidence(run_f
     assert "k = 2" in header
 
 
-def test_nothing_to_draw_is_said_only_where_the_figure_was_asked_for(run_folder, tmp_path):
+def test_a_figure_with_nothing_to_draw_is_never_missing_in_silence(run_folder, tmp_path):
     ensemble = ensemble_of(run_folder(branches=False))
     palette = Palette(ensemble.arms)
     asked = draw(Block("delta_loss", "delta"), ensemble, palette, tmp_path, "a-")
     assert asked == Skipped("a-delta", "no branch started, so there is nothing to compare with its parent")
-    assert draw(Block("delta_loss", "delta", asked=False), ensemble, palette, tmp_path, "") is None
+    default = draw(Block("delta_loss", "delta", asked=False), ensemble, palette, tmp_path, "")
+    assert default == Skipped("delta", asked.reason, asked=False)
     missing = draw(Block("alignment", "alignment", {"probe": "loss"}), ensemble, palette, tmp_path, "")
     assert "no probe 'loss' recorded cos2" in missing.reason
+
+
+def test_the_page_lists_a_default_figure_that_has_nothing_to_draw(run_folder):
+    from studyrun.report import build_report
+
+    folder = run_folder(branches=False)
+    with h5py.File(folder / "trace.h5", "r+") as trace:
+        set_attributes(trace["baseline/loss"], {"figures": "delta_loss"})
+    result = build_report(folder)
+    assert [one.label for one in result.skipped] == ["delta_loss"]
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert '<span class="mono">delta_loss</span>: no branch started, so there is nothing to compare' in page
+    assert "Warnings" not in page
 
 
 def own_figure(name, source, tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from studyrun.plugin import Canvas, Ensemble, Field, Figure
+from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+MOST_TENSORS = 60  # rows
 
 
 class CurvatureByLayer(Figure):
@@ -33,12 +35,16 @@ class CurvatureByLayer(Figure):
         arms = ensemble.recording(probe, "share")
         tensors = [str(name) for name in ensemble.channel(arms[0], probe, "share").labels["tensor"]]
         maps = {arm: self._shares(ensemble, canvas, probe, arm, tensors) for arm in arms}
-        kept = self._kept(tensors, np.concatenate([shares for _, shares in maps.values()], axis=1))
+        whole = np.concatenate([shares for _, shares in maps.values()], axis=1)
+        if not np.isfinite(whole).any():
+            raise NothingToDrawError(f"the probe {probe!r} recorded no share that is a number")
+        counting = self._kept(tensors, whole)
+        kept = list(canvas.some(counting, MOST_TENSORS, "tensors that exceed the least share"))
         panels = canvas.axes(len(arms), height=0.7 + 0.17 * len(kept))
         for panel, (arm, (x, shares)) in zip(panels, maps.items(), strict=True):
             self._map(panel, arm, x, shares[kept], [tensors[place] for place in kept])
         panels[-1].set_xlabel("effective time Σ η" if self.along == "time" else "training step")
-        left = len(tensors) - len(kept)
+        left = len(tensors) - len(counting)
         hidden = f" {left} tensors that never exceed {self.least:g} are left out." if left else ""
         what = ensemble.channel(arms[0], probe, "share").long_name
         return f"{what[0].upper()}{what[1:]}, white 0 to dark 1.{hidden}"
@@ -56,7 +62,7 @@ class CurvatureByLayer(Figure):
         """The rows to show: those that count at some time, and the last layer's weights."""
         weights = [place for place, name in enumerate(tensors) if name.endswith("weight")]
         last = weights[-1] if weights else len(tensors) - 1
-        return [place for place, row in enumerate(shares) if place == last or np.nanmax(row) > self.least]
+        return [place for place, row in enumerate(shares) if place == last or np.nanmax(row, initial=-1.0) > self.least]
 
     def _map(self, panel: Axes, arm: str, x: np.ndarray, shares: np.ndarray, names: list[str]) -> None:
         panel.pcolormesh(_edges(x), np.arange(len(names) + 1), shares, cmap="Greys", vmin=0, vmax=1, rasterized=True)

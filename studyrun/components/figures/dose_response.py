@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class DoseResponse(Figure):
     at the edge helped that group. Draws the channel by_group(step, group) of a `loss` probe.
     """
 
+    every_arm: ClassVar[bool] = True
     probe: str | None = None
     """The label of the probe; null takes the first one that records losses by group."""
     trunk: str = "baseline"

@@ -12,6 +12,7 @@ from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_LINES = 40  # of the table
 AFTER = 3  # rows after the fork that the table shows
 HEADS = ("‖∇ℓ‖ parent", "‖∇ℓ‖ branch", "difference", "cos at fork")
 X_LABEL = "training steps since the fork"
@@ -76,13 +77,15 @@ class ForkGradients(Figure):
             for arm, runs in parted.items()
             for place, group in enumerate(groups)
         }
-        (panel,) = canvas.axes(height=0.45 + 0.19 * len(lines))
+        shown = canvas.some(list(lines), MOST_LINES, "lines of the table")
+        (panel,) = canvas.axes(height=0.45 + 0.19 * len(shown))
         panel.set_axis_off()
         panel.set_xlim(0, 1)
-        panel.set_ylim(len(lines), -1)
+        panel.set_ylim(len(shown), -1)
         panel.axhline(-0.1, color=PALE, linewidth=0.8)
         _write(panel, -0.6, "group" if len(parted) == 1 else "group, branch", heads)
-        for row, ((arm, group), numbers) in enumerate(lines.items()):
+        for row, (arm, group) in enumerate(shown):
+            numbers = lines[arm, group]
             name = group if len(parted) == 1 else f"{group}, {arm}"
             panel.scatter([0.012], [row + 0.4], s=18, color=canvas.color(group), linewidths=0)
             _write(panel, row + 0.4, name, [_shown(*cell) for cell in zip(heads, numbers, strict=True)])

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from studyrun.plugin import Canvas, Ensemble, Field, Figure
+from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_GROUPS = 30  # rows
 GOLDEN = 0.6180339887498949  # multiples of it modulo 1 are spread evenly: a jitter without a random generator
 
 
@@ -34,8 +35,13 @@ class GroupDistances(Figure):
         found = [run.arms[arm].probes[probe]["distance"] for run in ensemble.runs if probe in run.arms[arm].probes]
         groups = [str(group) for group in found[0].labels["group"]]
         pooled = np.concatenate([channel.values[0] for channel in found], axis=1)
-        (panel,) = canvas.axes(height=0.5 + 0.42 * len(groups))
         values = {group: row[np.isfinite(row)] for group, row in zip(groups, pooled, strict=True)}
+        if not any(map(len, values.values())):
+            raise NothingToDrawError(f"the probe {probe!r} recorded no distance that is a number")
+        column = [group for group in groups for _ in values[group]]
+        canvas.table("distances", {"group": column, "distance": np.concatenate(list(values.values()))})
+        groups = list(canvas.some(groups, MOST_GROUPS, "groups"))
+        (panel,) = canvas.axes(height=0.5 + 0.42 * len(groups))
         for place, group in enumerate(groups):
             self._draw(panel, place, values[group], canvas.color(group))
         panel.set_yticks(range(len(groups)), [group.replace("$", r"\$") for group in groups])
@@ -43,8 +49,6 @@ class GroupDistances(Figure):
         panel.grid(False, axis="y")
         panel.margins(x=0.05)
         panel.set_xlabel(found[0].label)
-        column = [group for group in groups for _ in values[group]]
-        canvas.table("distances", {"group": column, "distance": np.concatenate(list(values.values()))})
         return "Distance of each group's members to the centroid of their class: points, quartiles and median."
 
     def _draw(self, panel: Axes, place: int, values: np.ndarray, color: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GAP = 0.12  # of an image's width, between two images
+MOST_GROUPS = 24  # rows
 FEWEST = 8  # as many images as fit side by side at the size of few
 
 
@@ -31,9 +33,11 @@ class GroupImages(Figure):
     def draw(self, ensemble: Ensemble, canvas: Canvas) -> str:
         probe = ensemble.locate("group_data", "image", label=self.probe)
         channels = ensemble.run.arms[ensemble.recording(probe, "image")[0]].probes[probe].channels
-        groups = [str(group) for group in channels["image"].labels["group"]]
-        images = np.asarray(channels["image"].values[0][:, : self.images], dtype=float)
-        names = self._classes(ensemble, channels, images.shape[:2])
+        labels = channels["image"].labels["group"]
+        kept = canvas.some(range(len(labels)), MOST_GROUPS, "groups")
+        groups = [str(labels[place]) for place in kept]
+        images = np.asarray(channels["image"].values[0][:, : self.images], dtype=float)[list(kept)]
+        names = self._classes(ensemble, channels, images.shape[:2], kept)
         panels = canvas.axes(len(groups), share_x=False, height=0.5 + 6.2 / max(images.shape[1], FEWEST))
         for panel, group, row, classes in zip(panels, groups, images, names, strict=True):
             self._draw(panel, group.replace("$", r"\$"), row, classes)
@@ -59,14 +63,16 @@ class GroupImages(Figure):
         panel.tick_params(length=0, pad=1)
         panel.spines[:].set_visible(False)
 
-    def _classes(self, ensemble: Ensemble, channels: Any, shape: tuple[int, ...]) -> list[list[str]]:
+    def _classes(
+        self, ensemble: Ensemble, channels: Any, shape: tuple[int, ...], kept: Sequence[int]
+    ) -> list[list[str]]:
         """The class of every image in words, by the names that the study's data set gives, else by its number."""
         if "label" not in channels:
             return [[""] * shape[1] for _ in range(shape[0])]
         block = ensemble.run.document.get("dataset")
         given = block.get("classes") if isinstance(block, dict) else None
         names = [str(name) for name in given] if isinstance(given, list) else []
-        labels = channels["label"].values[0][:, : shape[1]].astype(int)
+        labels = channels["label"].values[0][list(kept), : shape[1]].astype(int)
         return [[names[number] if 0 <= number < len(names) else f"class {number}" for number in row] for row in labels]
 
 

@@ -10,6 +10,8 @@ from studyrun.plugin import Canvas, Ensemble, Field, Figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_PANELS = 24
+
 
 class GroupLoss(Figure):
     """Mean training loss of each group, one panel for each arm or for each group.
@@ -32,7 +34,7 @@ class GroupLoss(Figure):
         probe = ensemble.locate("loss", "by_group", label=self.probe)
         arms = ensemble.recording(probe, "by_group")
         groups = [str(group) for group in ensemble.channel(arms[0], probe, "by_group").labels["group"]]
-        titles = arms if self.panels == "arm" else groups
+        titles = arms if self.panels == "arm" else canvas.some(groups, MOST_PANELS, "groups")
         columns = min(2, len(titles))
         panels = canvas.axes(ceil(len(titles) / columns), columns, height=2.8)
         for panel, title in zip(panels, titles, strict=False):
