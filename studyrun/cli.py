@@ -239,7 +239,9 @@ def call(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code, whatever it raises."""
     try:
         try:
-            return int(app(list(arguments), prog_name="studyrun", standalone_mode=False) or 0)
+            code = int(app(list(arguments), prog_name="studyrun", standalone_mode=False) or 0)
+            heed()
+            return code
         except Exception as error:  # noqa: BLE001  this is where every error ends
             heed()
             from studyrun.commands.failure import report_failure

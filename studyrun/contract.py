@@ -65,9 +65,9 @@ def _import(listing: Listing) -> ModuleType:
 
 def _imported(listing: Listing) -> ModuleType:
     if listing.target:
-        return importlib.import_module(listing.target.split(\":\")[0].strip())
+        return importlib.import_module(listing.target.split(":")[0].strip())
     if listing.path.is_relative_to(BUILT_IN):
-        return importlib.import_module(f\"studyrun.components.{listing.kind}.{listing.name}\")
+        return importlib.import_module(f"studyrun.components.{listing.kind}.{listing.name}")
     return load(listing.path)
 
 

@@ -15,6 +15,7 @@ from torch import nn
 import studyrun
 from studyrun.curvature.memory import ran_out_of_memory
 from studyrun.errors import ComponentError, ProbeError, StudyrunError
+from studyrun.stopping import heed
 
 if TYPE_CHECKING:
     from studyrun.engine.problem import Problem
@@ -169,6 +170,7 @@ def naming(
     except StudyrunError:
         raise
     except Exception as error:
+        heed()
         if ran_out_of_memory(error) and not memory:
             raise
         raise kind(f"{who}: {told(error, problem)}") from error

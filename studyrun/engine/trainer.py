@@ -20,6 +20,7 @@ from studyrun.engine.reachable import Reachable
 from studyrun.engine.shortage import training_explained
 from studyrun.engine.slots import Slots
 from studyrun.engine.state import ArmState
+from studyrun.stopping import heed
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Trainer:
         try:
             return differentiable_pass(self.problem, self.problem.data.train)
         except Exception as error:
+            heed()
             if not ran_out_of_memory(error):
                 raise
         self._alike = False
@@ -132,6 +134,7 @@ class Trainer:
                 self.problem, self.problem.data.train, lambda inputs: self.problem.forward(parameters, inputs)
             )
         except Exception as error:
+            heed()
             if not ran_out_of_memory(error):
                 raise
             self._alike = False

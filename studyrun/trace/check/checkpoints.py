@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studyrun.errors import RunFolderError
+from studyrun.stopping import heed
 from studyrun.trace.check.arms import ArmRows, Rules
 from studyrun.trace.check.files import tail
 from studyrun.trace.check.findings import Findings
@@ -110,6 +111,7 @@ def _damage(path: Path) -> str:
     except RunFolderError as error:
         return tail(error, path)
     except Exception as error:  # noqa: BLE001  a damaged zip raises whatever comes of it
+        heed()
         return f"is damaged: {error}"
     return f"is damaged: its part {broken} does not have its checksum" if broken else ""
 

@@ -10,6 +10,7 @@ from typing import Any
 from studyrun.errors import RunFolderError
 from studyrun.trace.check.arms import ENDED, ArmRows
 from studyrun.trace.check.files import tail
+from studyrun.stopping import heed
 from studyrun.trace.check.findings import Findings
 from studyrun.trace.weights import final_of, read_metadata
 
@@ -81,6 +82,7 @@ def _made(folder: Path, rebuild: Rebuild | None) -> tuple[Mapping[str, Any] | No
     try:
         return rebuild(folder), ""
     except Exception as error:  # noqa: BLE001  people's own code raises whatever it does
+        heed()
         return None, f"cannot be made again: {str(error) or type(error).__name__}"
 
 

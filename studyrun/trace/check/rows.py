@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from studyrun.errors import TraceError
+from studyrun.stopping import heeding
 from studyrun.trace import file, layout
 from studyrun.trace.check.findings import Findings
 
@@ -114,7 +115,10 @@ def _whole(group: h5py.Group) -> dict[str, _Array | None]:
         layout.labels(group[name])
     found: dict[str, _Array | None] = dict.fromkeys((*KEPT, *layout.channel_names(group)))
     for name in found:
-        with suppress(Exception):  # a damaged file has h5py raise whatever comes of it; it is looked at again by itself
+        with (
+            suppress(Exception),
+            heeding(),
+        ):  # a damaged file has h5py raise whatever comes of it; it is looked at again by itself
             array = _described(group[name])
             blocks = (np.asarray(group[name][part]) for part in array.parts)
             found[name] = array.filled(blocks, keep=name in KEPT)
