@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from studyrun.errors import RunFolderError
+from studyrun.stopping import heed
 from studyrun.trace.check.arms import ENDED, ArmRows
 from studyrun.trace.check.files import tail
-from studyrun.stopping import heed
 from studyrun.trace.check.findings import Findings
 from studyrun.trace.weights import final_of, read_metadata
 
