@@ -12,9 +12,11 @@ from studyrun.component import Carry, Context, EigenpairRequest, Firing, Trigger
 from studyrun.engine.guard import MarkGuard
 from studyrun.engine.ledger import Ledger
 from studyrun.engine.measuring import Readings, due_at, in_order, joint_requests, measure, own_carry
+from studyrun.engine.measuring_chunks import MeasuringChunks
 from studyrun.engine.plain import copied
 from studyrun.engine.reachable import is_peoples
 from studyrun.engine.recorder import Recorder
+from studyrun.engine.shortage import Shortage
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.engine.state import ArmState
 from studyrun.engine.trainer import Trainer
@@ -47,14 +49,15 @@ class LiveMoment:
         readings: Readings,
         channels: Mapping[str, tuple[Channel, ...]],
         context: Context,
+        warn: Callable[[str], None],
     ) -> None:
         self.snapshot, self.readings, self._channels, self.context = snapshot, readings, channels, context
-        self.step, self.time = snapshot.step, snapshot.time
+        self.step, self.time, self._warn = snapshot.step, snapshot.time, warn
 
     @property
     def train_loss(self) -> float:
         """The mean training loss."""
-        return self.snapshot.train_loss
+        return Shortage(self.snapshot, self._warn).patiently(lambda: self.snapshot.train_loss)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ class Arm:
     carries: dict[str, Carry] = field(default_factory=dict)
     triggers: dict[str, Carry] = field(default_factory=dict)
     spectral: Mapping[str, Carry] = field(default_factory=dict)
+    smaller_chunks: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.probes = in_order(self.probes)
@@ -125,7 +129,7 @@ class Arm:
     def load(self, state: ArmState) -> bool:
         """Take over a state; False if the optimizer's part was left out because its class changed."""
         self.carries, self.triggers = dict(state.carries), dict(state.triggers)
-        self.spectral = state.spectral
+        self.spectral, self.smaller_chunks = state.spectral, state.smaller_chunks
         self.reached_by = state.reached_by or self.name
         return self.trainer.load(state)
 
@@ -141,6 +145,7 @@ class Arm:
             triggers=self.triggers,
             spectral=self.spectral,
             reached_by=self.reached_by,
+            smaller_chunks=self.smaller_chunks,
         )
         return lambda: with_the_rest(self.trainer.save())
 
@@ -175,7 +180,8 @@ class Arm:
         due = due_at(self.probes, trainer.step)
         requests = joint_requests(due, trainer.problem)
         with self.ledger.bill("training"):
-            taken = trainer.evaluate(curvature="train" in requests)
+            # After a shortage nothing is kept in memory that can be made again, with the same bits.
+            taken = trainer.evaluate(curvature="train" in requests and not self.smaller_chunks)
             overflown = trainer.overflown()
         if overflown:
             return Ending("diverged", f"{overflown} at step {trainer.step}")
@@ -194,16 +200,19 @@ class Arm:
             requests=requests,
             states=trainer.optimizer.state,
             ledger=self.ledger,
+            chunks=MeasuringChunks(trainer.problem.study.chunk_size, self.smaller_chunks),
         )
         self.guard.tensors = trainer.watched() if due or self.triggers else {}
         readings: Readings = {}
         # A branch measures its fork step anew: what a probe freezes there is what it froze in the arm that forked.
-        snapshot.moment = LiveMoment(snapshot, readings, self.channels, self.context_of(self.reached_by))
-        moment = LiveMoment(snapshot, readings, self.channels, trainer.problem)
+        context, warn = self.context_of(self.reached_by), self.recorder.warn
+        snapshot.moment = LiveMoment(snapshot, readings, self.channels, context, warn)
+        moment = LiveMoment(snapshot, readings, self.channels, trainer.problem, warn)
         carries = measure(due, snapshot, self.carries, self.recorder, self.guard, self.ledger, readings)
         self._ask_branches(moment)
         ending = self._ended(moment)
         self.carries, self.spectral = carries, snapshot.spectral
+        self.smaller_chunks = snapshot.chunks.smaller
         self.update(trainer.step, self.fraction(), f"loss {loss:.4g}")
         snapshot.release()
         self.measured(readings, trainer.save)

@@ -58,8 +58,9 @@ def measure(
     """
     after = dict(carries)
     for entry in entries:
-        with guard.around(f"probe {entry.label!r}", snapshot.step) as rewind, ledger.bill(f"probe {entry.label}"):
-            shortage = Shortage(entry.label, snapshot, recorder.warn)
+        own = snapshot.chunks.measuring(f"probe {entry.label!r}")
+        with guard.around(f"probe {entry.label!r}", snapshot.step) as rewind, ledger.bill(f"probe {entry.label}"), own:
+            shortage = Shortage(snapshot, recorder.warn)
             while (result := _one(entry, snapshot, carries.get(entry.label), shortage)) is None:
                 rewind()
             reading, after[entry.label] = result

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from studyrun.component import Split
+from studyrun.curvature.flat import chunks
 from studyrun.curvature.primitives import twice_differentiable
 from studyrun.engine.problem import Problem
 
@@ -36,17 +37,17 @@ def training_pass(
     problem: Problem,
     split: Split,
     forward: Callable[[Tensor], Tensor] | None = None,
-    chunks: Sequence[slice] | None = None,
+    chunk_size: int | None = None,
 ) -> Pass:
     """Run the model in training mode over `split` once; cost: one gradient evaluation.
 
     `forward` stands in for the model, which itself moves on its buffers (the running means of batch normalisation), and
-    `chunks` for those of training.
+    `chunk_size` for that of training.
 
     The mean over all examples is the sum over chunks of each chunk's sum / n, so that unequal chunks weigh right.
     """
     passes, total = [], None
-    for piece in _pieces(split, problem.chunks(len(split)) if chunks is None else chunks):
+    for piece in _pieces(split, chunks(len(split), chunk_size or problem.study.chunk_size)):
         passes.append(taken := _differentiated(problem, piece, forward, of=len(split)))
         gradient = taken.gradient
         total = gradient if total is None else tuple(a.add_(b) for a, b in zip(total, gradient, strict=True))
@@ -72,27 +73,27 @@ def _differentiated(
     return Pass(losses.detach(), problem.loss.correct(outputs.detach(), split.targets), gradient)
 
 
-def _pieces(split: Split, chunks: Sequence[slice]) -> Iterator[Split]:
+def _pieces(split: Split, slices: Sequence[slice]) -> Iterator[Split]:
     """The split chunk by chunk; whole where it is a single one."""
-    return (split if len(chunks) == 1 else split.take(chunk) for chunk in chunks)
+    return (split if len(slices) == 1 else split.take(chunk) for chunk in slices)
 
 
-def forward_pass(problem: Problem, split: Split) -> tuple[Tensor, Tensor | None]:
+def forward_pass(problem: Problem, split: Split, chunk_size: int) -> tuple[Tensor, Tensor | None]:
     """Return losses (n,) and correctness (n,) of `split` in evaluation mode, without gradients."""
     losses, correct, evaluate = [], [], _evaluated(problem)
     with problem.evaluation():
-        for piece in _pieces(split, problem.measuring_chunks(len(split))):
+        for piece in _pieces(split, chunks(len(split), chunk_size)):
             outputs = evaluate(piece.inputs)
             losses.append(problem.loss.per_example(outputs, piece.targets))
             correct.append(problem.loss.correct(outputs, piece.targets))
     return _joined(losses), _joined_or_none(correct)
 
 
-def outputs_pass(problem: Problem, inputs: Tensor) -> Tensor:
+def outputs_pass(problem: Problem, inputs: Tensor, chunk_size: int) -> Tensor:
     """Return the model's outputs on any inputs in evaluation mode, without gradients."""
     evaluate = _evaluated(problem)
     with problem.evaluation():
-        return _joined([evaluate(inputs[chunk]) for chunk in problem.measuring_chunks(len(inputs))])
+        return _joined([evaluate(inputs[chunk]) for chunk in chunks(len(inputs), chunk_size)])
 
 
 def _evaluated(problem: Problem) -> Callable[[Tensor], Tensor]:

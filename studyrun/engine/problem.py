@@ -17,7 +17,6 @@ from torch.func import functional_call
 
 from studyrun.component import Component, Data, Grouping, Loss, Optimizer, Split, Statistics
 from studyrun.curvature.flat import chunks
-from studyrun.curvature.graphs import GRAPH_BYTES
 from studyrun.engine.building import build_model, load_data, place_data, place_grouping
 from studyrun.engine.findings import Findings
 from studyrun.engine.hidden_state import HiddenState
@@ -35,23 +34,9 @@ if TYPE_CHECKING:
 STATISTICS: tuple[Statistics, ...] = ("train", "eval")
 
 
-@dataclass
-class MeasuringChunks:
-    """At most so many examples pass through the model together while measuring; None: as many as in training.
-
-    `graph_bytes` is how much memory the graphs of several chunks may take together, to be used more than once.
-    """
-
-    most: int | None = None
-    graph_bytes: int = GRAPH_BYTES
-
-
 @dataclass(frozen=True)
 class Problem:
-    """The fixed part of an arm. `model` is the one module that all arms of a run load their parameters into.
-
-    `measuring` is shared by all arms of a process, and changes where a measurement runs out of memory.
-    """
+    """The fixed part of an arm. `model` is the one module that all arms of a run load their parameters into."""
 
     study: Study
     data: Data
@@ -59,7 +44,6 @@ class Problem:
     model: nn.Module
     dtype: torch.dtype
     device: torch.device
-    measuring: MeasuringChunks = field(default_factory=MeasuringChunks)
     hidden: dict[str, HiddenState] = field(default_factory=dict)
     """What people's code keeps by itself: `training` within reach of model and loss, `probing` of probes and triggers.
 
@@ -222,19 +206,9 @@ class Problem:
         return chunks(count, self.study.chunk_size)
 
     @property
-    def measuring_chunk_size(self) -> int:
-        """How many examples measurements may pass through the model at a time: never more than training does."""
-        return min(self.study.chunk_size, self.measuring.most or self.study.chunk_size)
-
-    @property
-    def measured_together(self) -> int:
-        """How many examples of these data measurements do pass through the model at a time."""
-        sizes = [len(split) for split in (self.data.train, self.data.test) if split is not None]
-        return min(self.measuring_chunk_size, max(sizes))
-
-    def measuring_chunks(self, count: int) -> list[slice]:
-        """The chunks in which measurements work through `count` examples."""
-        return chunks(count, self.measuring_chunk_size)
+    def largest_split(self) -> int:
+        """The number of training or of test examples, whichever is larger."""
+        return max(len(split) for split in (self.data.train, self.data.test) if split is not None)
 
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor, *, statistics: Statistics = "train") -> Tensor:
         """The outputs (n, o) as a function of the parameters; buffers are left as they are."""

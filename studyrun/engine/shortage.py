@@ -6,6 +6,7 @@ import ctypes
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import torch
 
@@ -17,29 +18,65 @@ from studyrun.errors import ProbeError, StudyrunError
 from studyrun.stopping import heed
 
 M_MMAP_THRESHOLD, LARGE = -3, 2**20  # blocks of more bytes go back to the system once freed, not into a heap's holes
+T = TypeVar("T")
 REMEDY = "`studyrun resume` goes on from the last checkpoint where there is more memory"
 
 
 class Shortage:
     """Makes room for one measurement, each time it runs out of memory, until there is nothing left to try.
 
-    Chunks are halved, for measurements alone and for the rest of the process: another chunk size would change the bits
-    of training. Where examples see one another (batch normalisation in training mode) a chunk is the batch, so that
-    smaller ones would measure something else: what is kept in memory is freed there, and the measurement tried again.
+    Chunks are halved, of what did not fit alone (`MeasuringChunks`): another size would change the bits of training and
+    of other measurements. They stay so for the rest of the arm, also where it is forked or resumed. Where examples see
+    one another (batch normalisation in training mode) a chunk is the batch, so that smaller ones would measure
+    something else: what is kept in memory is freed there, and the measurement tried again.
     """
 
-    def __init__(self, label: str, snapshot: LiveSnapshot, warn: Callable[[str], None]) -> None:
-        self._probe, self._snapshot, self._warn = f"probe {label!r}", snapshot, warn
-        self._freed = False
+    def __init__(self, snapshot: LiveSnapshot, warn: Callable[[str], None]) -> None:
+        self._snapshot, self._warn, self._chunks = snapshot, warn, snapshot.chunks
+        self._who, self._freed = self._chunks.who, False
+        self._chunks.short = None
+
+    def patiently(self, compute: Callable[[], T]) -> T:
+        """What `compute` returns, at the first attempt for which memory suffices."""
+        while True:
+            try:
+                return compute()
+            except Exception as error:
+                if not ran_out_of_memory(error):
+                    raise
+                lacked = str(error)
+            self.relieve(lacked)  # not while the error is being handled: it keeps alive what has been made
 
     def relieve(self, text: str) -> None:
-        """Make room after an error of this text. Raises `ProbeError` where there is none to be made."""
-        problem, size = self._snapshot.problem, self._snapshot.problem.measured_together
+        """Make room after an error of this text. Raises `ProbeError` where there is none to be made.
+
+        What is shared is computed here, by itself: whoever asked for it finds it at the next attempt.
+        """
         free(self._snapshot)
-        problem.measuring.graph_bytes = 0  # graphs of small chunks weigh together what that of a large one does
-        where = f"{self._probe} ran out of memory at step {self._snapshot.step} with chunks of {_count(size)}"
+        if self._chunks.short is None:
+            self._shrink(self._who, text)
+        while (short := self._chunks.short) is not None:
+            if lacked := self._attempt(*short):
+                free(self._snapshot)
+                self._shrink(short[0], lacked)
+
+    def _attempt(self, account: str, compute: Callable[[], object]) -> str:
+        """What the error says if memory runs out again; nothing if it suffices."""
+        try:
+            self._chunks.share(account, compute)
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+            return str(error) or type(error).__name__
+        return ""
+
+    def _shrink(self, what: str, text: str) -> None:
+        """Let this be measured in chunks of half the size."""
+        problem, size = self._snapshot.problem, min(self._chunks.of(what), self._snapshot.problem.largest_split)
+        where = f"{self._who} ran out of memory at step {self._snapshot.step} with chunks of {_count(size)}"
         where = f"{where}, {memory_asked(text)}"
         if _coupled(problem):
+            self._chunks.shrink(what, self._chunks.of(what))
             self._once_more(where)
         elif size == 1:
             raise ProbeError(
@@ -47,11 +84,11 @@ class Shortage:
                 "vectors) would do too"
             )
         else:
-            problem.measuring.most = size // 2
-            self._warn(
-                f"{where}; it goes on with chunks of {size // 2:,}, as measurements do from here on; "
-                "training keeps its own"
-            )
+            self._chunks.shrink(what, size // 2)
+            self._warn(f"{where}; it goes on with chunks of {size // 2:,}{self._extent(what)} its own")
+
+    def _extent(self, what: str) -> str:
+        return "; everything else keeps" if what == self._who else f" in the {what}, for all who ask; training keeps"
 
     def _once_more(self, where: str) -> None:
         if self._freed:

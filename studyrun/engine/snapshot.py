@@ -34,6 +34,7 @@ from studyrun.curvature import (
     top_eigenpairs,
 )
 from studyrun.engine.ledger import Ledger
+from studyrun.engine.measuring_chunks import MeasuringChunks
 from studyrun.engine.passes import Pass, forward_pass, outputs_pass, training_pass
 from studyrun.engine.problem import Problem
 from studyrun.engine.random_state import forked, seeded
@@ -63,13 +64,15 @@ class LiveSnapshot:
         requests: Mapping[str, EigenpairRequest],
         states: Mapping[Tensor, Mapping[str, Any]],
         ledger: Ledger,
+        chunks: MeasuringChunks | None = None,
     ) -> None:
         self.problem, self.step, self.time, self.spectral = problem, step, time, spectral
         self.moment: Moment | None = None
         self._requests, self._states, self._ledger = requests, states, ledger
-        self._known: dict[str, object] = {} if taken is None else {"pass": taken}
-        self._in_training_mode = taken is not None
-        self._operators: dict[tuple[str, str | None, str], OperatorOverExamples[Any]] = {}
+        self.chunks = chunks or MeasuringChunks(problem.study.chunk_size)
+        self._taken = taken
+        self._known: dict[str, object] = {}
+        self._operators: dict[tuple[str, str | None, str, int], OperatorOverExamples[Any]] = {}
         self._eigenpairs: dict[str, tuple[EigenpairRequest, Eigenpairs]] = {}
 
     @property
@@ -88,9 +91,13 @@ class LiveSnapshot:
 
     def _once(self, account: str, compute: Callable[[], T]) -> T:
         """What is computed on first use, under random numbers that do not depend on which probe asked first."""
-        if account not in self._known:
+
+        def billed() -> None:
             with self._ledger.bill(account), self._drawing(account):
                 self._known[account] = compute()
+
+        if account not in self._known:
+            self.chunks.share(account, billed)
         return self._known[account]  # type: ignore[return-value]
 
     def _drawing(self, account: str) -> AbstractContextManager[object]:
@@ -101,39 +108,38 @@ class LiveSnapshot:
     @property
     def _pass(self) -> Pass:
         """The full-batch pass: the trainer's own under full-batch optimizers, otherwise made here on first use."""
-        taken = self._known.get("pass")
-        return taken if isinstance(taken, Pass) else self._once("full gradient", self._own_pass)
+        return self._taken or self._once("full gradient", self._own_pass)
 
     def _own_pass(self) -> Pass:
         """A full pass that writes to no buffer: one put back afterwards would look touched to the guard."""
         problem, train = self.problem, self.problem.data.train
-        parameters, chunks = tuple(problem.named_tensors.values()), problem.measuring_chunks(len(train))
-        return training_pass(problem, train, lambda inputs: problem.forward(parameters, inputs), chunks)
+        parameters = tuple(problem.named_tensors.values())
+        return training_pass(problem, train, lambda inputs: problem.forward(parameters, inputs), self.chunk_size)
 
     def _evaluated(self, split: SplitName) -> tuple[Tensor, Tensor | None]:
-        return self._once(f"{split} loss", lambda: forward_pass(self.problem, self.problem.split(split)))
+        examples = self.problem.split(split)
+        return self._once(f"{split} loss", lambda: forward_pass(self.problem, examples, self.chunk_size))
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """The outputs (n, o) on any inputs, in evaluation mode, without gradient."""
-        return outputs_pass(self.problem, inputs)
+        return outputs_pass(self.problem, inputs, self.chunk_size)
 
     def losses(self, split: SplitName = "train") -> Tensor:
         """The loss of each example (n,): those of the step's own full pass where it made one, no probe's."""
-        if split == "train" and self._in_training_mode:
-            return self._pass.losses.clone()
-        return self._evaluated(split)[0].clone()
+        return (
+            self._taken.losses if split == "train" and self._taken is not None else self._evaluated(split)[0]
+        ).clone()
 
     def correct(self, split: SplitName = "train") -> Tensor | None:
         """Which examples are classified rightly, bool (n,), or None."""
-        correct = self._pass.correct if split == "train" and self._in_training_mode else self._evaluated(split)[1]
+        taken = self._taken if split == "train" else None
+        correct = taken.correct if taken is not None else self._evaluated(split)[1]
         return None if correct is None else correct.clone()
 
     @property
     def train_loss(self) -> float:
         """The mean training loss."""
-        if self._in_training_mode:
-            return self._pass.mean
-        return float(self._evaluated("train")[0].double().mean())
+        return self._taken.mean if self._taken is not None else float(self._evaluated("train")[0].double().mean())
 
     @property
     def gradient(self) -> Tensor:
@@ -170,8 +176,8 @@ class LiveSnapshot:
 
     @property
     def chunk_size(self) -> int:
-        """How many examples may pass through the model at a time."""
-        return self.problem.measuring_chunk_size
+        """How many examples may pass through the model at a time in what is measured now."""
+        return self.chunks.size
 
     @property
     def hessian(self) -> SymmetricOperator:
@@ -183,11 +189,12 @@ class LiveSnapshot:
     ) -> SymmetricOperator:
         """The operator, its graphs shared by all probes of this step."""
         question = (kind, group, statistics)
-        if question not in self._operators:
+        known = (*question, self.chunk_size)
+        if known not in self._operators:
             with self._ledger.bill("curvature graph"):
-                self._operators[question] = self._operator(kind, group, statistics)
+                self._operators[known] = self._operator(kind, group, statistics)
             self.problem.deterministic.add(question)
-        return self._operators[question]
+        return self._operators[known]
 
     def _examples(self, group: str | None) -> Split:
         train, grouping = self.problem.data.train, self.problem.grouping
@@ -200,7 +207,7 @@ class LiveSnapshot:
     def _operator(self, kind: OperatorKind, group: str | None, statistics: Statistics) -> OperatorOverExamples[Any]:
         problem, examples = self.problem, self._examples(group)
         last = (tuple(problem.named_tensors.values()), examples.inputs, examples.targets, self.chunk_size)
-        check, budget = (kind, group, statistics) not in problem.deterministic, problem.measuring.graph_bytes
+        check, budget = (kind, group, statistics) not in problem.deterministic, self.chunks.graph_bytes
         if kind == "gauss_newton":
             forward = partial(problem.forward, statistics=statistics)
             loss = problem.loss.per_example
@@ -208,8 +215,8 @@ class LiveSnapshot:
         losses = partial(problem.per_example, statistics=statistics)
         if kind == "fisher":
             return FisherOperator(losses, *last, graph_bytes=budget, check_deterministic=check)
-        taken = self._known.get("pass")
-        graph = taken.graph if isinstance(taken, Pass) and group is None and statistics == "train" else None
+        same = group is None and statistics == "train" and self.chunk_size == self.chunks.largest
+        graph = self._taken.graph if self._taken is not None and same else None
         return HessianOperator(losses, *last, graph_bytes=budget, check_deterministic=check, graph=graph)
 
     def eigenpairs(
@@ -227,18 +234,19 @@ class LiveSnapshot:
         if solved is None or not solved[0].serves(asked):
             announced = self._requests.get(statistics)
             request = replace(announced.joint(asked), exploration=announced.exploration) if announced else asked
-            self._eigenpairs[statistics] = solved = (request, self._solve(request))
-        found = solved[1].first(asked.wanted(solved[1].values))
+            self.chunks.share("eigenpairs", lambda: self._solve(request))
+        pairs = self._eigenpairs[statistics][1]
+        found = pairs.first(asked.wanted(pairs.values))
         return replace(found, values=found.values.clone(), vectors=found.vectors.clone())
 
-    def _solve(self, request: EigenpairRequest) -> Eigenpairs:
+    def _solve(self, request: EigenpairRequest) -> None:
         hessian = self.operator("hessian", statistics=request.statistics)
         k, last = min(request.k, self.problem.parameters), self.spectral.get(request.statistics)
         with self._ledger.bill("eigenpairs"):
             solved, carry = self._follow(hessian, k, request, last, "eigenpairs")
         self._ledger.products["eigenpairs"] += solved.products
         self.spectral = {**self.spectral, request.statistics: carry}
-        return solved
+        self._eigenpairs[request.statistics] = (request, solved)
 
     def follow(
         self, operator: SymmetricOperator, k: int, tolerance: float, exploration: float, carry: Carry, purpose: str
@@ -284,10 +292,11 @@ class LiveSnapshot:
         for operator in self._operators.values():
             operator.release()
         self._operators.clear()
-        if isinstance(taken := self._known.get("pass"), Pass):
-            taken.graph = None
+        if self._taken is not None:
+            self._taken.graph = None
 
     def release(self) -> None:
         """Free what this step computed."""
         self.free()
+        self._taken = None
         self._known.clear()

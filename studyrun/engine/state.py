@@ -23,7 +23,8 @@ class ArmState:
     its own first row and how a resumed run goes on. Carries are never written to in place, so references suffice.
     `reached_by` is the arm whose training came to this step: where a branch has not stepped yet, an ancestor.
     `options` are those of the optimizer's groups that it has changed itself, `hidden` what people's code keeps outside
-    of all this, and `inner` the slots of optimizers within the optimizer.
+    of all this, and `inner` the slots of optimizers within the optimizer. `smaller_chunks` are those of what ran short
+    of memory before this step (`MeasuringChunks`).
     """
 
     step: int
@@ -40,6 +41,7 @@ class ArmState:
     options: list[dict[str, Any]] = field(default_factory=list)
     hidden: dict[str, Any] = field(default_factory=dict)
     inner: dict[str, Any] = field(default_factory=dict)
+    smaller_chunks: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers and tensors, which `torch.load(weights_only=True)` reads back."""

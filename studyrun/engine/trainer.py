@@ -88,7 +88,7 @@ class Trainer:
         first passes of an arm are made both ways to see (fused attention, for one, has no second derivative).
         """
         train = self.problem.data.train
-        together = len(self.problem.measuring_chunks(len(train))) == 1
+        together = len(self.problem.chunks(len(train))) == 1
         shares = curvature and self.full_batch and self._alike is not False and together
         self._taken = self._shared() if shares and self._alike else None
         if self._taken is None:

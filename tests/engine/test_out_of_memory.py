@@ -117,11 +117,20 @@ def test_a_probe_short_of_memory_measures_the_same_in_smaller_chunks(carried, me
     pieces, warnings = carried("pieces", probes, *FLOAT64)
     assert_close(whole, pieces)
     amount = {CUDA: "2.00 GiB", CPU: "3 GiB", NUMPY: "7.45 GiB"}[error]
-    head, tail = "ran out of memory at step 0 with chunks of", "as measurements do from here on; training keeps its own"
-    assert warnings == [
-        f"probe 'sharpness' {head} 48 examples, asking for {amount}; it goes on with chunks of 24, {tail}",
-        f"probe 'sharpness' {head} 24 examples, asking for {amount}; it goes on with chunks of 12, {tail}",
+    head, tail = (
+        "ran out of memory at step 0 with chunks of",
+        "in the eigenpairs, for all who ask; training keeps its own",
+    )
+    assert warnings[:2] == [
+        f"probe 'sharpness' {head} 48 examples, asking for {amount}; it goes on with chunks of 24 {tail}",
+        f"probe 'sharpness' {head} 24 examples, asking for {amount}; it goes on with chunks of 12 {tail}",
     ]
+    others = {text.split("'")[1] for text in warnings[2:]}
+    assert "sharpness" not in others
+    assert len(warnings) == 2 + 2 * len(others), "each for itself"
+    assert all(
+        text.endswith("; it goes on with chunks of 12; everything else keeps its own") for text in warnings[3::2]
+    )
 
 
 def test_a_second_attempt_draws_the_same_numbers_and_starts_from_the_same_carry(carried, tmp_path: Path) -> None:
@@ -331,16 +340,17 @@ def test_a_shortage_before_training_is_one_message_and_nobodys_fault(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_guard_without_room_for_copies_still_sees_what_is_written_in_place() -> None:
+def test_a_guard_without_room_for_copies_still_sees_what_is_written_in_place(tiny, data_folder) -> None:
     class Full(torch.Tensor):
         def clone(self, **_: object) -> torch.Tensor:
             raise CUDA
 
     weight = torch.ones(3).as_subclass(Full)
-    guard = MarkGuard({"weight": weight}, torch.device("cpu"))
-    with pytest.raises(ProbeError, match="'rogue' wrote to weight"), guard.around("rogue"):
+    guard = MarkGuard(prepare(tiny(""), data_folder).problem)
+    guard.tensors = {"weight": weight}
+    with pytest.raises(ProbeError, match="probe 'rogue' wrote to weight"), guard.around("probe 'rogue'", 0):
         weight.mul_(2)
-    with guard.around("calm"):
+    with guard.around("probe 'calm'", 0):
         pass
 
 
