@@ -130,35 +130,22 @@ class Registry:
 
     def load(self, kind: str, name: str) -> type[Component]:
         """Import the one file that holds this component and return its class, checked against its contract."""
+        from studyrun.code.record import check_component, check_imports
         from studyrun.contract import load_class
 
         listing = self.find(kind, name)
-        self._check_unchanged(listing)
+        compared = self.record is not None and kind not in DRAWN and listing.origin != "built-in"
+        if compared:
+            check_component(listing, self._recorded(kind, name))
         found = load_class(listing)
-        self._check_imports(replace(listing, module=found.__module__))
+        if compared and self.record is not None:
+            check_imports(replace(listing, module=found.__module__), self.record)
         return found
 
     def _recorded(self, kind: str, name: str) -> Path | None:
         """Where a run folder keeps the source of this component."""
         kept = self.record / kind / f"{name}.py" if self.record is not None and _is_name(name) else None
         return kept if kept is not None and kept.is_file() else None
-
-    def _check_unchanged(self, listing: Listing) -> None:
-        """Raise `ComponentError` if a run had another source of it; figures and claims may be made better since."""
-        kept = self._recorded(listing.kind, listing.name)
-        if kept is None or listing.kind in DRAWN or listing.origin == "built-in":
-            return
-        if listing.sha256 != replace(listing, path=kept).sha256:
-            raise ComponentError(other_than_recorded(listing.path, kept))
-
-    def _check_imports(self, listing: Listing) -> None:
-        """Likewise of the files that the component imports."""
-        from studyrun.code.sources import first_changed
-
-        if self.record is None or listing.kind in DRAWN or listing.origin == "built-in":
-            return
-        if (changed := first_changed(listing, self.record)) is not None:
-            raise ComponentError(other_than_recorded(*changed))
 
     def nearest(self, kind: str, name: str) -> str | None:
         """The known name that is spelt most like `name`, if any is close."""
@@ -180,14 +167,6 @@ class Registry:
             yield self.project / "plugins", "project"
         for folder in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
             yield Path(os.path.expanduser(folder)), "environment"
-
-
-def other_than_recorded(file: Path, kept: Path) -> str:
-    """What is said of code that has changed since a run, whose record keeps what it was."""
-    return (
-        f"{file} is not what the run was made with, which {kept} holds: put that back to go on as before, or write "
-        f"what it is now over {kept} to go on with that"
-    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ def sources_of(listings: Iterable[Listing]) -> list[Source]:
     """The files of these components, and every file of people's own that they have come to import, each once."""
     own = [listing for listing in listings if listing.origin != "built-in"]
     components = [_component(listing) for listing in own]
-    found = [*components, *_imported(own)]
+    found = [*components, *imported_sources(own)]
     if own:
         found += _installed_in_place(own, found)
     by_file: dict[tuple[Path, bytes], Source] = {}
@@ -51,13 +52,10 @@ def sources_of(listings: Iterable[Listing]) -> list[Source]:
     return _apart(list(by_file.values()), {one.place for one in components})
 
 
-def first_changed(listing: Listing, record: Path) -> tuple[Path, Path] | None:
-    """A file that the component imports and that is not what a run's record has in its place, and that place."""
-    for one in _imported([listing]):
-        kept = _kept(record, one.place)
-        if kept and all(file.read_bytes() != one.content for file in kept):
-            return one.path, kept[0]
-    return None
+def imported_sources(listings: Iterable[Listing]) -> list[Source]:
+    """The files of these components and what people's own code in them has come to import."""
+    codes = imported_by(listing.module for listing in listings)
+    return [Source(place, code.path, code.content) for code in codes if (place := place_in_record(code.path))]
 
 
 def drawn_alone(listings: Sequence[Listing], sources: Iterable[Source]) -> list[str]:
@@ -66,9 +64,10 @@ def drawn_alone(listings: Sequence[Listing], sources: Iterable[Source]) -> list[
     return [one.place for one in sources if one.path not in needed]
 
 
-def packages_of(sources: Iterable[Source]) -> dict[str, str]:
-    """The installed packages that these files import, by their names, with their versions."""
-    names = {name for head in _heads(sources) for name in _distributions(head)}
+def packages_of(listings: Iterable[Listing], sources: Iterable[Source]) -> dict[str, str]:
+    """The installed packages that these components come from or import, by their names, with their versions."""
+    heads = {*_heads(sources), *(_package(listing) for listing in listings if listing.target)}
+    names = {name for head in heads for name in _distributions(head)}
     return {name: version(name) for name in sorted(names)}
 
 
@@ -78,14 +77,9 @@ def _component(listing: Listing) -> Source:
     return Source(f"{listing.kind}/{listing.name}.py", listing.path, content)
 
 
-def _imported(listings: Iterable[Listing]) -> list[Source]:
-    codes = imported_by(listing.module for listing in listings)
-    return [Source(place, code.path, code.content) for code in codes if (place := place_in_record(code.path))]
-
-
-def _kept(record: Path, place: str) -> list[Path]:
-    """Every file that a record keeps of one place: there are several where folders of plugins had namesakes."""
-    return [file for file in (record / place, *record.glob(f"_[0-9]*/{place}")) if file.is_file()]
+def _package(listing: Listing) -> str:
+    """The outermost package of an entry point."""
+    return re.split("[.:]", listing.target)[0].strip()
 
 
 def _heads(sources: Iterable[Source]) -> set[str]:
@@ -121,9 +115,9 @@ def _installed_in_place(listings: Sequence[Listing], sources: Sequence[Source]) 
 
     These lie below a project's root, belong to the package of an entry point, or to no installed package at all.
     """
-    packages = {listing.target.partition(":")[0].partition(".")[0] for listing in listings if listing.target}
+    packages = {_package(listing) for listing in listings if listing.target}
     packages |= {head for head in _heads(sources) if not _distributions(head)}
-    folders = {listing.path.parents[1] for listing in listings if not listing.target}
+    folders = {Path(os.path.abspath(listing.path.parents[1])) for listing in listings if not listing.target}
     inside = tuple(f"{top}{os.sep}" for folder in folders for top in (folder, roots.get(folder, folder)))
     for name, module in list(sys.modules.items()):
         head, file = name.partition(".")[0], getattr(module, "__file__", None)

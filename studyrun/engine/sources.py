@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from studyrun.code.ledger import run_so_far
-from studyrun.code.places import ROOT_IN_RECORD, root_of
-from studyrun.code.sources import Source, drawn_alone, first_changed, packages_of, sources_of
+from studyrun.code.record import check_imports, check_place
+from studyrun.code.sources import Source, drawn_alone, packages_of, sources_of
 from studyrun.errors import ComponentError, RunFolderError
-from studyrun.registry import DRAWN, Listing, Registry, other_than_recorded
+from studyrun.registry import DRAWN, Listing, Registry
 from studyrun.study.schema import Study
 from studyrun.trace.atomic import write_atomically
 from studyrun.trace.folder import read_json
@@ -41,7 +40,7 @@ class SourceRecord:
             },
             "sources": hashes,
             "drawn_sources": drawn_alone(self._study.components, found) if found else [],
-            "plugin_packages": packages_of(found),
+            "plugin_packages": packages_of(self._listings, found),
         }
 
     def copy(self, folder: Path, *, over: bool = False) -> None:
@@ -57,11 +56,10 @@ class SourceRecord:
             write_atomically(target, one.content)
 
     def check(self, folder: Path) -> None:
-        """Raise `RunFolderError` if code that has been imported is not what `folder` keeps of it."""
+        """Raise `ComponentError` if code that has been imported is not what `folder` keeps of it."""
         for listing in self._listings:
-            changed = None if listing.kind in DRAWN else first_changed(listing, folder / "plugins")
-            if changed is not None:
-                raise RunFolderError(other_than_recorded(*changed))
+            if listing.kind not in DRAWN:
+                check_imports(listing, folder / "plugins")
 
     def add_to(self, folder: Path) -> None:
         """Put on record what has been imported since this was last done, leaving what stands there as it is."""
@@ -102,26 +100,12 @@ def check_sources(folder: Path, facts: Mapping[str, Any]) -> None:
     registry, record = Registry.for_run(folder), folder.resolve() / "plugins"
     passed = {*_texts(facts, "drawn_sources"), *(f"{name}.py" for name in _texts(facts, "plugins"))}
     for place in _texts(facts, "sources"):
-        kept, plain = record / place, re.sub(r"^_[0-9]+/", "", place)
-        if place in passed or ".." in kept.parts or not kept.is_file():
+        if place in passed or ".." in Path(place).parts or not (record / place).is_file():
             continue
-        candidates = list(_candidates(registry, plain))
-        files = [file for file in candidates if file.is_file()]
-        if not files:
-            raise RunFolderError(
-                f"{folder} cannot be resumed: {candidates[0] if candidates else plain} is gone, with which the run was "
-                f"made and which {kept} holds: put that back to go on as before"
-            )
-        if all(file.read_bytes() != kept.read_bytes() for file in files):
-            raise RunFolderError(f"{folder} cannot be resumed: {other_than_recorded(files[0], kept)}")
-
-
-def _candidates(registry: Registry, place: str) -> Iterator[Path]:
-    """Where the file of this place in a record may lie."""
-    inside = place.removeprefix(f"{ROOT_IN_RECORD}/")
-    for folder, _ in registry.folders():
-        yield (root_of(folder) if inside != place else folder) / inside
-    yield from (Path(entry) / inside for entry in sys.path if inside != place)
+        try:
+            check_place(registry, record, place)
+        except ComponentError as error:
+            raise RunFolderError(f"{folder} cannot be resumed: {error}") from error
 
 
 def _texts(facts: Mapping[str, Any], key: str) -> list[str]:

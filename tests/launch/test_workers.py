@@ -30,6 +30,7 @@ SUICIDE = '''\
 import os
 import signal
 
+from counting import number
 from studyrun.plugin import Channel, Probe
 
 
@@ -42,7 +43,7 @@ class Suicide(Probe):
     def measure(self, snapshot, carry):
         if snapshot.step == 3 and snapshot.context.study.seed.init == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"number": float(snapshot.step)}, carry
+        return {"number": number(snapshot)}, carry
 '''
 
 
@@ -54,6 +55,9 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_workers_give_the_bits_of_one_and_a_killed_one_is_a_failed_member(write, tmp_path: Path) -> None:
     (tmp_path / "plugins" / "probes").mkdir(parents=True)
     (tmp_path / "plugins" / "probes" / "suicide.py").write_text(SUICIDE)
+    (tmp_path / "plugins" / "probes" / "counting.py").write_text(
+        "def number(snapshot):\n    return float(snapshot.step)\n"
+    )
     heard = Heard()
     outcome = launch(load_study(write("  - suicide\n" + SEEDS)), workers=2, progress=heard)
     assert [member.state for member in outcome.members] == ["complete", "failed", "complete"]
