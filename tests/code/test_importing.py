@@ -262,3 +262,11 @@ def test_nothing_of_the_process_changes(tmp_path: Path) -> None:
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_a_plugin_may_wrap_its_namesake_of_the_project(tmp_path: Path) -> None:
+    """plugins/probes/mine.py of probes/mine.py: the root goes before the folder of plugins."""
+    put(tmp_path, probes__mine="who = 'root'", plugins__probes__mine=probe("from probes.mine import who", "who"))
+    assert measured(tmp_path) == "root"
+    put(tmp_path, probes____init__="", plugins__probes__mine=probe("import probes.mine as m", "m.who"))
+    assert measured(tmp_path) == "root"

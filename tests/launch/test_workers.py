@@ -75,7 +75,8 @@ def test_two_workers_give_the_bits_of_one_and_a_killed_one_is_a_failed_member(wr
 
     for kept in tmp_path.rglob("suicide.py"):  # the project's own, and what the run folder says it was made with
         kept.write_text(SUICIDE.replace("snapshot.step == 3", "False"))
-    assert resume(outcome.folder, workers=1).state == "complete"
+    again = resume(outcome.folder, workers=1)
+    assert again.state == "complete", again.members
     resumed = open_run(outcome.folder / "seed=1")["baseline"]["loss"]["train"].values
     assert resumed.tobytes() == open_run(in_turn / "seed=1")["baseline"]["loss"]["train"].values.tobytes()
 
