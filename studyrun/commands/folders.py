@@ -45,7 +45,7 @@ def _described(path: Path) -> dict[str, Any]:
     found = {"folder": path, "state": state_of(path), "title": _title(path), "seconds": status.get("seconds")}
     if (path / SWEEP).is_file():
         return {**found, "members": dict(_members(path))}
-    return {**found, "arms": status.get("arms", {})}
+    return {**found, "step": status.get("step"), "arms": status.get("arms", {})}
 
 
 def _title(path: Path) -> str:
@@ -73,4 +73,5 @@ def _row(run: dict[str, Any]) -> list[str]:
         content = f"{len(parts)} members: {', '.join(f'{count} {state}' for state, count in counts.items())}"
     else:
         content = ", ".join(name if state == "complete" else f"{name} {state}" for name, state in parts.items())
-    return [str(run["folder"]), run["state"], seconds(run["seconds"]), content, run["title"]]
+    step = "" if run.get("step") is None else f"step {run['step']:,}"
+    return [str(run["folder"]), run["state"], seconds(run["seconds"]), step, content, run["title"]]

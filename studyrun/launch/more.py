@@ -36,6 +36,11 @@ def asks_for_more(folder: Path, overrides: Sequence[str]) -> bool:
     return now != then
 
 
+def recorded_study(folder: Path) -> str | None:
+    """The study that the trace holds, None where there is no trace that can be read."""
+    return _recorded(folder)[0]
+
+
 def _recorded(folder: Path) -> tuple[str | None, Mapping[str, str], str]:
     """The study that the trace holds, each arm's state, and the run's mark; nothing of a trace that cannot be read."""
     try:

@@ -10,7 +10,10 @@ from studyrun.engine.events import Progress, Silent
 from studyrun.engine.run import RunResult
 from studyrun.engine.signals import StopRequest
 from studyrun.errors import RunFolderError, UsageError
+from studyrun.launch.lock import holding
 from studyrun.launch.member import MemberTask
+from studyrun.launch.more import asks_for_more
+from studyrun.launch.more_members import members_ask_for_more, take_further
 from studyrun.launch.one import as_it_stands, heard, run_one
 from studyrun.launch.outcome import MemberOutcome, Outcome
 from studyrun.launch.resume_one import resume_one
@@ -63,11 +66,7 @@ def resume(
     with suppress(RunFolderError):  # of a study that cannot be read, resuming says what is wrong
         restore(folder, progress)
     if (folder / SWEEP).is_file():
-        if overrides:
-            raise UsageError(
-                f"{folder} is a sweep: each member goes on by itself, `studyrun resume {folder}/MEMBER --set`"
-            )
-        return _resume_sweep(folder, workers, fail_fast, progress, stop)
+        return _resume_sweep(folder, overrides, workers, fail_fast, progress, stop)
     if not (folder / "status.json").is_file() and not (folder / "study.yaml").is_file():
         raise RunFolderError(f"{folder} is no run folder: it holds neither study.yaml nor {SWEEP}")
     began = read_status(folder).get("started") if state_of(folder) in DONE else None
@@ -78,11 +77,23 @@ def resume(
         return _outcome(as_it_stands(folder))
 
 
-def _resume_sweep(folder: Path, workers: int | None, fail_fast: bool, progress: Progress, stop: StopRequest) -> Outcome:
+def _resume_sweep(
+    folder: Path,
+    overrides: Sequence[str],
+    workers: int | None,
+    fail_fast: bool,
+    progress: Progress,
+    stop: StopRequest,
+) -> Outcome:
     status = read_status(folder)
     _, entries = read_sweep(folder)
+    longer = bool(overrides) or members_ask_for_more(folder, entries)
+    if longer:
+        with holding(folder, progress):
+            take_further(folder, entries, overrides)
     states = [MemberOutcome(one.name, state_of(folder / one.name)) for one in entries]
-    if all(one.state in DONE for one in states) and state_of(folder) in DONE:
+    ended = all(one.state in DONE for one in states) and state_of(folder) in DONE
+    if ended and not longer and not any(asks_for_more(folder / one.name, ()) for one in entries):
         return Outcome(folder, state_of(folder), members=tuple(states), already=True)
     at_once: int = workers or status.get("workers", 1)
     _check_workers(at_once)

@@ -15,7 +15,7 @@ from studyrun.report.record import state_of
 if TYPE_CHECKING:
     from studyrun.report.style import Palette
     from studyrun.trace.ensemble import Ensemble
-    from studyrun.trace.reader import Arm, Sweep
+    from studyrun.trace.reader import Arm, Run, Sweep
 
 
 def arm_table(ensemble: Ensemble, palette: Palette) -> ArmTable:
@@ -62,10 +62,16 @@ def _last_time(arm: Arm) -> Iterator[float]:
 def member_rows(sweep: Sweep) -> Sequence[MemberRow]:
     """Every member of a sweep, those without a trace last."""
     rows = [
-        MemberRow(run.name, run.overrides, state_of(run), run.status.get("step"), run.status.get("seconds"))
+        MemberRow(run.name, run.overrides, state_of(run), _furthest(run), run.status.get("seconds"))
         for run in sweep.members
     ]
     return [*rows, *(MemberRow(name, {}, "no trace", None, None) for name in sweep.missing)]
+
+
+def _furthest(run: Run) -> int | None:
+    """The step that the run's furthest arm has come to, as the trace has it."""
+    steps = [int(arm.attributes["steps"]) for arm in run.arms.values() if arm.started and "steps" in arm.attributes]
+    return max(steps, default=None)
 
 
 def swept_keys(sweep: Sweep) -> Sequence[str]:

@@ -19,8 +19,9 @@ from studyrun import check_run, open_run
 from studyrun.engine import events
 from studyrun.engine.events import Silent
 from studyrun.errors import InterruptedRunError, RunFolderError
-from studyrun.launch import more
+from studyrun.launch import more, more_members
 from studyrun.launch.start import launch, resume
+from studyrun.report.tables import member_rows
 from studyrun.study import load_study
 from studyrun.trace import sealed
 from studyrun.trace.writer import TraceWriter
@@ -118,7 +119,7 @@ def test_a_study_that_was_made_longer_by_hand_is_taken_up(write) -> None:
     assert_same_runs(whole, folder)
 
 
-@pytest.mark.parametrize(("arm", "step"), [("baseline", 3), ("baseline", 8), ("exit", 7), ("late", 9)])
+@pytest.mark.parametrize(("arm", "step"), [("baseline", 3), ("exit", 7)])
 def test_a_run_that_is_not_over_goes_on_longer_and_one_that_stops_as_it_goes_on_resumes(write, arm, step) -> None:
     path = write(ARMS, STUDY)
     whole = launch(load_study(path, overrides=["stop.steps=11"])).folder
@@ -129,7 +130,7 @@ def test_a_run_that_is_not_over_goes_on_longer_and_one_that_stops_as_it_goes_on_
     assert_same_runs(whole, folder)
 
 
-@pytest.mark.parametrize("deaths", range(12))
+@pytest.mark.parametrize("deaths", [0, 1, 3, 5, 7])
 def test_killed_at_any_write_as_it_begins_to_go_on_it_is_extended_again(write, monkeypatch, deaths: int) -> None:
     """Or, where nothing had been written down by then, asked for again."""
     path = write(ARMS, STUDY)
@@ -182,9 +183,18 @@ def test_what_no_run_can_go_on_with_is_refused_and_nothing_is_changed(ended, giv
     assert {path: path.read_bytes() for path in ended.rglob("*") if path.is_file()} == before
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended, made once."""
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "study.yaml").write_text(STUDY + ARMS)
+    return launch(load_study(folder / "study.yaml"), out=folder / "run").folder
+
+
 @pytest.fixture
-def ended(write) -> Path:
-    return launch(load_study(write(ARMS, STUDY))).folder
+def ended(once: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(once, tmp_path / "ended"))
 
 
 def test_where_no_arm_goes_on_it_says_so(write) -> None:
@@ -280,3 +290,46 @@ def test_asked_to_stop_while_it_looks_for_a_fork_it_changes_nothing(write) -> No
     with pytest.raises(InterruptedRunError, match="interrupted before the run went on; nothing was changed"):
         resume(folder, overrides=[LATE], progress=Heard("baseline", 2))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+# --- sweeps ----------------------------------------------------------------------------------------------------------
+
+SWEPT = "branches: {exit: {at: {use: step, step: 3}, set: {optimizer.lr: 0.01}}}\nsweep: {seed: [0, 1]}\n"
+
+
+def test_every_member_of_a_sweep_goes_on(write, monkeypatch) -> None:
+    """Also where the process died between writing that down for one member and for the next."""
+    path = write(SWEPT, STUDY)
+    whole, folder = launch(load_study(path, overrides=["stop.steps=9"])).folder, launch(load_study(path)).folder
+    real, left = more_members.write_atomically, iter([True, True])
+
+    def dying(place: Path, text: str) -> None:
+        if not next(left, False):
+            raise SystemExit
+        real(place, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(more_members, "write_atomically", dying)
+        with pytest.raises(SystemExit):
+            resume(folder, overrides=["stop.steps=9"])
+    outcome = resume(folder)
+    assert (outcome.state, outcome.already) == ("complete", False)
+    for member in outcome.members:
+        assert_same_runs(whole / member.name, folder / member.name)
+    assert (whole / "study.yaml").read_text() == (folder / "study.yaml").read_text()
+    assert resume(folder).already
+    with pytest.raises(RunFolderError, match=r"seed=0 cannot go on so: its study would have a stop under which arm"):
+        resume(folder, overrides=["stop.steps=7"])
+    with pytest.raises(RunFolderError, match=r"what a sweep varies cannot change as it goes on"):
+        resume(folder, overrides=["sweep.seed=[0, 1, 2]"])
+    with pytest.raises(RunFolderError, match=r"no member goes on with --set stop.steps=9"):
+        resume(folder, overrides=["stop.steps=9"])
+
+
+def test_what_a_member_sets_itself_stands(write) -> None:
+    path = write("sweep: {stop.steps: [3, 5]}\n", STUDY)
+    folder = launch(load_study(path)).folder
+    with pytest.raises(RunFolderError, match=r"no member goes on with .*, which each has, or sets itself"):
+        resume(folder, overrides=["stop.steps=9"])
+    rows = {row.name: row.step for row in member_rows(open_run(folder))}
+    assert rows == {"steps=3": 3, "steps=5": 5}
