@@ -50,6 +50,10 @@ class Context(Protocol):
         """The study's device."""
 
     @property
+    def classifies(self) -> bool:
+        """Whether targets are classes, and the loss says which of them an output stands for."""
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The names of the groups, in order. Raises `ProbeError` where the study has none."""
 

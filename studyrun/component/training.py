@@ -35,20 +35,15 @@ class Loss(Component):
         """Return the loss of each example, shape (n,), differentiable in `outputs` (n, o)."""
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """Return which examples are classified rightly, bool (n,), or None where the targets are no classes.
+        """Return which examples are classified rightly, bool (n,), or None where nobody can say.
 
-        Of several outputs the largest names the class. A single output stands for two classes, 0 and 1, and names the
-        one that would have the smaller loss: so logits, probabilities and margins are judged each by its own rule.
+        Of several outputs the largest names the class. What a single one stands for only the loss knows, since logits,
+        probabilities and margins are parted at different places: it says so by its own `correct`. Nothing is known of
+        targets that are no classes.
         """
-        if targets.is_floating_point():
+        if targets.is_floating_point() or outputs.shape[-1] == 1:
             return None
-        if outputs.dim() > 1 and outputs.shape[-1] > 1:
-            return outputs.argmax(dim=-1) == targets
-        shape = targets.shape
-        as_zero, as_one = (
-            self.per_example(outputs, all_alike) for all_alike in (targets.new_zeros(shape), targets.new_ones(shape))
-        )
-        return (as_one < as_zero).to(targets.dtype) == targets
+        return outputs.argmax(dim=-1) == targets
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def check_fit(problem: Problem, findings: Findings) -> None:
     few = few_examples(problem.data.train)
     outputs = _pass_through(problem, few)
     _check_examples_apart(problem, outputs, few.targets)
-    _check_accuracy(problem, outputs)
+    _check_accuracy(problem, outputs, findings)
     if outputs.dtype != problem.dtype:
         findings.warn(
             f"model {names['model']!r} gives {type_name(outputs.dtype)} where the study computes in "
@@ -109,15 +109,21 @@ def _check_examples_apart(problem: Problem, outputs: Tensor, targets: Tensor) ->
         )
 
 
-def _check_accuracy(problem: Problem, outputs: Tensor) -> None:
-    """Raise `ComponentError` where one output is to tell more classes than two, and nobody says how."""
-    data, loss, names = problem.data, problem.loss, problem.study.names
-    if type(loss).correct is not Loss.correct or data.train.targets.is_floating_point():
+def _check_accuracy(problem: Problem, outputs: Tensor, findings: Findings) -> None:
+    """Raise `ComponentError` where one output is to tell many classes; warn where nobody says which of two it tells."""
+    data, names = problem.data, problem.study.names
+    if data.train.targets.is_floating_point() or outputs.shape[-1] > 1:
         return
-    if outputs.shape[-1] == 1 and len(data.classes) > 2:
+    if len(data.classes) > 2 and type(problem.loss).correct is Loss.correct:
         raise ComponentError(
             f"data set {names['dataset']!r} has {len(data.classes)} classes and model {names['model']!r} one output, "
             f"which tells two; {len(data.classes)} outputs would be right, or a `correct` of loss {names['loss']!r}"
+        )
+    if not problem.classifies:
+        findings.warn(
+            f"no accuracy is recorded: model {names['model']!r} has one output, and loss {names['loss']!r} does not "
+            "say which class it stands for; a method `correct(self, outputs, targets)` would, for logits as "
+            "`(outputs[:, 0] > 0) == (targets == 1)`"
         )
 
 

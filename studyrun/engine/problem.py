@@ -183,6 +183,12 @@ class Problem:
         """The number of parameters p."""
         return sum(parameter.numel() for parameter in self.named_tensors.values())
 
+    @cached_property
+    def classifies(self) -> bool:
+        """Whether targets are classes, and the loss says which of them an output stands for."""
+        output = torch.zeros(1, self.data.outputs, dtype=self.dtype, device=self.device)
+        return bool(self.data.classes) and self.loss.correct(output, self.data.train.targets[:1].clone()) is not None
+
     @property
     def groups(self) -> tuple[str, ...]:
         """The names of the groups."""

@@ -29,3 +29,8 @@ class SquaredError(Loss):
         if outputs.shape != targets.shape:
             raise ValueError(f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} differ in shape")
         return (outputs - targets).square().flatten(1).sum(1) * self.scale
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        if targets.is_floating_point() or outputs.shape[-1] > 1:
+            return super().correct(outputs, targets)
+        return (outputs[:, 0] > 0.5) == (targets > 0.5)  # the nearer of the targets 0 and 1

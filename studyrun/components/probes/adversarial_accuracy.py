@@ -98,6 +98,8 @@ class AdversarialAccuracy(Probe):
     def channels(self, context: Context) -> Sequence[Channel]:
         if context.data.train.targets.is_floating_point() or context.data.outputs < 2:
             raise ProbeError("accuracy needs classes: this data set is for regression; take the probe out")
+        if not context.classifies:
+            raise ProbeError("accuracy needs a loss that says which class an output stands for (`correct`)")
         self._attacked(context)
         scaled = bool(context.data.deviation)
         attack = f"under attack within {SYMBOL[self.norm]} ≤ {self._epsilon:.4g} of the "

@@ -98,6 +98,8 @@ def _check_classes(context: Context) -> None:
             f"displaced_loss needs exactly two classes, and this data set has {len(classes)}; choose two with the data "
             "set's option `classes`"
         )
+    if not context.classifies:
+        raise ProbeError("displaced_loss needs a loss that says which class a single output stands for (`correct`)")
     if grouping is None or grouping.centroids is None or len(grouping.centroids) != 2:
         raise ProbeError(
             "displaced_loss moves examples along the difference of the centroids that groups were made from, and this "

@@ -23,7 +23,7 @@ class Loss(Probe):
     """Also evaluate the test set, where the data set has one."""
 
     def channels(self, context: Context) -> Sequence[Channel]:
-        classes = bool(context.data.classes)
+        classes = context.classifies
         found = [Channel("train", "training loss", symbol="L", units=context.loss.units, standard_name="training_loss")]
         if classes:
             found.append(Channel("train_accuracy", "training accuracy"))
@@ -42,19 +42,13 @@ class Loss(Probe):
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         context = snapshot.context
         reading: dict[str, object] = {"train": snapshot.train_loss}
-        if context.data.classes:
-            reading["train_accuracy"] = _share(snapshot.correct("train"))
+        if context.classifies and (correct := snapshot.correct("train")) is not None:
+            reading["train_accuracy"] = correct.double().mean()
         if self._tests(context):
             reading["test"] = snapshot.losses("test").double().mean()
-            if context.data.classes:
-                reading["test_accuracy"] = _share(snapshot.correct("test"))
+            if context.classifies and (correct := snapshot.correct("test")) is not None:
+                reading["test_accuracy"] = correct.double().mean()
         if context.grouping is not None:
             losses = snapshot.losses("train").double()
             reading["by_group"] = torch.stack([losses[indices].mean() for indices in context.grouping.members.values()])
         return reading, carry
-
-
-def _share(correct: torch.Tensor | None) -> torch.Tensor:
-    if correct is None:
-        return torch.tensor(float("nan"), dtype=torch.float64)
-    return correct.double().mean()

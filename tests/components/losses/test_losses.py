@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from studyrun.component import Loss
 from studyrun.components.losses.cross_entropy import CrossEntropy
 from studyrun.components.losses.squared_error import SquaredError
 
@@ -41,3 +42,19 @@ def test_losses_refuse_targets_that_do_not_fit() -> None:
 def test_correct_is_the_argmax_and_nothing_for_regression() -> None:
     assert CrossEntropy().correct(OUTPUTS, LABELS).tolist() == (OUTPUTS.numpy().argmax(1) == LABELS.numpy()).tolist()
     assert SquaredError().correct(OUTPUTS, OUTPUTS) is None
+
+
+def test_a_single_output_is_classified_by_a_loss_that_says_how() -> None:
+    outputs, labels = torch.tensor([[0.2], [0.7], [-3.0], [0.4]]), torch.tensor([0, 1, 1, 1])
+    assert SquaredError().correct(outputs, labels).tolist() == [True, True, False, False]
+
+    class Weighted(Loss):
+        """Logistic loss on one logit, in which a class counts three times: no value of it tells where classes part."""
+
+        def per_example(self, outputs, targets):
+            weight = 1 + 2 * targets.to(outputs.dtype)
+            given = (outputs[:, 0], targets.to(outputs.dtype))
+            return weight * torch.nn.functional.binary_cross_entropy_with_logits(*given, reduction="none")
+
+    assert Weighted().correct(outputs, labels) is None
+    assert Weighted().correct(outputs.repeat(1, 2), labels) is not None
