@@ -1,4 +1,4 @@
-"""How far Ritz values may be off."""
+"""How far Ritz values may be off, and how far other eigenvalues are."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from jaxtyping import Float64
 from torch import Tensor
 
 
-def ritz_errors(values: Float64[Tensor, "k"], residuals: Float64[Tensor, "k"], ceiling: float) -> Float64[Tensor, "k"]:
-    """Return bounds on |θ_i − λ| to the nearest eigenvalue λ: ‖r_i‖, or ‖r_i‖² / gap_i where that is less.
+def ritz_bounds(
+    values: Float64[Tensor, "m"], residuals: Float64[Tensor, "m"], level: float
+) -> tuple[Float64[Tensor, "m"], Float64[Tensor, "m"]]:
+    """Return bounds on |θ_i − λ_i|, and on the distance from θ_i to all other eigenvalues, from below.
 
-    gap_i is the distance from θ_i to all other eigenvalues: those of the other pairs, each within its own residual, and
-    those below, none of them above `ceiling`. With no gap there is the residual alone. inf as a ceiling: nothing is
-    known of the rest; −inf: there is none.
+    λ_1 ≥ … ≥ λ_m are to be all eigenvalues above `level`, and θ_i Ritz values to residuals of norm ‖r_i‖; R is all of
+    these together. If θ_m − ‖R‖ > level, each |θ_i − λ_i| ≤ ‖R‖ (Kahan 1967). So the others are no nearer to θ_i than
+    gap_i, the least of θ_i − level and |θ_i − θ_j| − ‖R‖, or 0; and θ_i is off by ‖r_i‖² / gap_i at most (Temple 1928;
+    Kato 1949). Pairs that are not told apart share the gap below them all: what is orthogonal to them has no eigenvalue
+    above ν = level + ‖R‖² / (θ_m − level), so that λ_i is at most the larger eigenvalue of [[θ_i, ‖R‖], [‖R‖, ν]].
 
-    Source: Temple 1928 (Proceedings of the Royal Society A 119); Kato 1949 (Journal of the Physical Society of
-    Japan 4).
+    Source: Parlett 1998 (The Symmetric Eigenvalue Problem), Chapters 10 and 11.
     """
-    gaps = (values[:, None] - values).abs() - residuals
-    gaps.fill_diagonal_(torch.inf)
-    gap = torch.minimum(gaps.amin(dim=1), values - ceiling)
-    return torch.where(gap > residuals, residuals.square() / gap, residuals)
+    scale = float(torch.cat([values.abs(), residuals]).max())  # squares of what is very large or small leave the range
+    if not 0 < scale < torch.inf:
+        return residuals.clone(), torch.zeros_like(values)
+    values, residuals, level = values / scale, residuals / scale, level / scale
+    total, below = residuals.square().sum().sqrt(), values - level
+    apart = (values[:, None] - values).abs() - total
+    gaps = torch.minimum(apart.fill_diagonal_(torch.inf).amin(dim=1), below).clamp_min(0)
+    alone = torch.where(gaps > 0, residuals.square() / gaps, torch.inf)
+    half = (below - total.square() / below[-1]) / 2
+    together = torch.where(half > 0, total.square() / (half + torch.hypot(half, total)), total)
+    return scale * torch.minimum(torch.minimum(alone, together), total), scale * gaps

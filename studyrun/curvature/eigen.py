@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from studyrun.curvature.bounds import ritz_errors
+from studyrun.curvature.bounds import ritz_bounds
+from studyrun.curvature.exploration import Exploration
+from studyrun.curvature.explored import accounts_for, after
 from studyrun.curvature.guards import ceiling, watched
 from studyrun.curvature.operators import SymmetricOperator
-from studyrun.curvature.search import Search
+from studyrun.curvature.sounding import margin
 from studyrun.curvature.subspace import NonFiniteProductError, inner, lengths
 from studyrun.curvature.warm import WarmStart, successor, warm_start
 
@@ -25,19 +28,27 @@ class Eigenpairs:
     """The k algebraically largest eigenpairs (λ_i, v_i) of an operator, with the evidence for them.
 
     `values` are descending; `vectors` are the columns v_i, of norm 1; `residuals` are ‖H v_i − λ_i v_i‖, and
-    `converged` says where residual ≤ tolerance · |λ_i|. Some eigenvalue of H lies within one residual of λ_i, and
-    within residual² / gap of it, gap being the distance to the rest of the spectrum. `doubt` bounds the probability,
-    over the random vectors drawn, that some eigenvalue above λ_k was missed altogether; it is 1 where a warm start was
-    taken on trust. `products` were spent. `warm` is what is worth starting from next time. `errors` bound |λ_i − λ| to
-    the nearest eigenvalue λ, but for rounding: the residual, or residual² / gap (Kato and Temple) where what was seen
-    of the rest of the spectrum leaves a gap, which is overstated if an eigenvalue was missed (`ritz_errors`). Where the
-    operator gave NaN, so is all of this.
+    `converged` says where residual ≤ tolerance · |λ_i|. Some eigenvalue of H lies within one residual of λ_i, always.
+
+    `doubt` bounds the chance, over the random vectors drawn, that an eigenvalue larger than λ_k was missed: larger by
+    5 % of it, by 1e-3 of the largest |λ| seen, or by 2.5 residuals, whichever is most; and where `gaps` are known, by
+    anything. It is that of this solve's exploration, or of an earlier one and the distance the operator has moved since
+    (`Explored`); 1 says that nothing is known. Of all solves no more than a share δ is wrong with a doubt ≤ δ.
+
+    `gaps` are bounds, from below, on the distance from λ_i to every other eigenvalue, 0 where a neighbour is not told
+    apart, and NaN where it is not known how many eigenvalues there are. Where they are known, `errors` bound |λ_i − λ|
+    to the i-th largest eigenvalue λ, unless one was missed; where they are NaN, they are the residuals, and λ is some
+    eigenvalue. `angles` bound the sine of the angle between v_i and its eigenvector.
+
+    `products` were spent. `warm` is what is worth starting from next time. Where the operator gave NaN, so is all of
+    this.
     """
 
     values: Float64[Tensor, "k"]
     vectors: Float[Tensor, "p k"]
     residuals: Float64[Tensor, "k"]
     errors: Float64[Tensor, "k"]
+    gaps: Float64[Tensor, "k"]
     converged: Bool[Tensor, "k"]
     products: int
     warm: WarmStart
@@ -57,6 +68,11 @@ class Eigenpairs:
         known = self.converged & (self.values != 0)
         return self.vectors.where(known.to(self.vectors.device), torch.nan)
 
+    @property
+    def angles(self) -> Float64[Tensor, "k"]:
+        """Bounds on sin ∠(v_i, eigenvector): residual over gap, 1 where there is none (Davis and Kahan 1970)."""
+        return torch.where(self.gaps > self.residuals, self.residuals / self.gaps, 1.0)
+
     def first(self, k: int) -> Eigenpairs:
         """Return the k largest of these, with the same evidence and the same warm start."""
         if not 1 <= k <= len(self.values):
@@ -67,6 +83,7 @@ class Eigenpairs:
             vectors=self.vectors[:, :k],
             residuals=self.residuals[:k],
             errors=self.errors[:k],
+            gaps=self.gaps[:k],
             converged=self.converged[:k],
         )
 
@@ -75,6 +92,7 @@ class Eigenpairs:
         return {
             "residual": self.residuals,
             "error": self.errors,
+            "gap": self.gaps,
             "matvecs": self.products,
             "converged": self.converged,
             "unconverged": self.values.where(~self.converged, torch.nan),
@@ -106,10 +124,11 @@ def top_eigenpairs(
     `basis` vectors). Without `start` it grows from k random vectors. With `start`, the `warm` of a nearby operator's
     eigenpairs or just columns that are near, it grows from those: k vectors, and `guard` more that follow what lies
     just below, so that crossings are seen; the guards cost their products when the operator's change, as the k show it,
-    could have lifted them that far, and in every fourth solve at least. A start can be blind. Once the residuals are
-    small, a fresh random vector is followed too, until an eigenvalue above λ_k is improbable (`accepted_doubt`, see
-    `Sounding`). That costs about as much as a cold start, so a caller that solves again and again along a trajectory
-    may ask for it in a share of its warm solves only: `exploration` is the probability, drawn from `generator`.
+    could have lifted them that far, and in every fourth solve at least. A start can be blind, and so can a space that
+    has grown from few vectors. Once the residuals are small, a fresh random vector is followed too, until an eigenvalue
+    above λ_k is improbable (`accepted_doubt`, see `Sounding`). That costs about half a cold start, so a caller that
+    solves again and again along a trajectory may ask for it in a share of its warm solves only: `exploration` is the
+    probability, drawn from `generator`. In the others one product tells what the last exploration is still worth.
 
     Cost: products, mostly: k to look at the start, then one for each open pair and round. A solve ends
     unconverged after `max_products` (100 + 50 k by default), and once residuals stall at the rounding of float32 or
@@ -120,17 +139,26 @@ def top_eigenpairs(
     before, known = operator.products, warm_start(start, k, guard)
     largest = k if above is None else min(max(k, most or operator.size), operator.size)
     last = before + (max_products or 100 + 50 * min(largest, MOST_BUDGETED))
-    search = Search(operator, k, guard, tolerance, accepted_doubt, generator, last, basis or 24 + 3 * k)
+    room = basis or 24 + 3 * k
+    search = Exploration(operator, k, guard, tolerance, generator, last, room, accepted_doubt=accepted_doubt)
     explore = exploration >= 1 or float(torch.rand((), generator=generator)) < exploration
     try:
         search.seed(known, explore, largest)
-        search.run()
-        while above is not None and search.wanted < largest and search.exceeds(above):
-            search.widen()
-            search.run()
+        _solve(search, explore, inf if above is None else above, largest)
     except NonFiniteProductError:
         return _nothing(operator, k, operator.products - before)
     return _found(search, known, operator.products - before)
+
+
+def _solve(search: Exploration, explore: bool, above: float, largest: int) -> None:
+    """Converge, widen and sound until each is content with what the others did."""
+    search.run()
+    again = True
+    while again:
+        while search.wanted < largest and search.exceeds(above):
+            search.widen()
+            search.run()
+        again = explore and (search.explore() or (search.wanted < largest and search.exceeds(above)))
 
 
 def _check(operator: SymmetricOperator, k: int, tolerance: float, start: WarmStart | Tensor | None, guard: int) -> None:
@@ -145,19 +173,46 @@ def _check(operator: SymmetricOperator, k: int, tolerance: float, start: WarmSta
         raise ValueError(f"a start of shape {tuple(columns.shape)} does not fit an operator of size {operator.size}")
 
 
-def _found(search: Search, start: WarmStart | None, products: int) -> Eigenpairs:
-    vectors = _directed(search.space.combine(search.ritz.rotation[:, : search.wanted]), start).T
-    values, highest, guards = search.ritz.values[: search.wanted], ceiling(search), watched(search, start)
+def _found(search: Exploration, start: WarmStart | None, products: int) -> Eigenpairs:
+    k = search.wanted
+    vectors = _directed(search.space.combine(search.ritz.rotation[:, :k]), start).T
+    values, highest, guards = search.ritz.values[:k], ceiling(search), watched(search, start)
+    doubt, errors, gaps = _certainty(search)
+    evidence = after(search.evidence, doubt) if search.evidence else None
     return Eigenpairs(
         values=values,
         vectors=vectors,
         residuals=search.residuals,
-        errors=ritz_errors(values, search.residuals, highest),
+        errors=errors,
+        gaps=gaps,
         converged=search.converged,
         products=products,
-        warm=successor(start, vectors, values, guards, search.ceiling if guards is None else highest),
-        doubt=search.doubt,
+        warm=successor(start, vectors, values, guards, search.ceiling if guards is None else highest, evidence),
+        doubt=doubt,
     )
+
+
+def _certainty(search: Exploration) -> tuple[float, Tensor, Tensor]:
+    """The doubt, the errors and the gaps."""
+    k, values, doubt = search.wanted, search.ritz.values, min(search.doubt, 1.0)
+    errors, gaps = search.residuals.clone(), torch.full_like(search.residuals, torch.nan)
+    held, level, residual = k, -inf, search.residual(k)
+    if search.space.full:
+        doubt, level = 0.0, float(values[k]) if k < len(values) else -inf
+    elif search.evidence is None:
+        return doubt, errors, gaps
+    else:
+        held, level = search.evidence["held"], search.evidence["level"]
+        residual = search.residual(held)
+        if doubt >= 1 or not accounts_for(level, held, values, residual):
+            return 1.0, errors, gaps
+        if level > float(values[k - 1]) + margin(search.ritz, k, search.residual(k)):
+            doubt = 1.0
+    known = torch.cat([search.residuals, search.below.residuals])[:held]
+    bounds = ritz_bounds(values[:held], known, level)
+    few = min(k, held)
+    errors[:few], gaps[:few] = (bound[:few] for bound in bounds)
+    return doubt, errors, gaps
 
 
 def _directed(rows: Tensor, start: WarmStart | None) -> Tensor:
@@ -177,4 +232,4 @@ def _nothing(operator: SymmetricOperator, k: int, products: int) -> Eigenpairs:
     none = torch.zeros(k, dtype=torch.bool)
     start = warm_start(vectors[:, :0], k, 0)
     assert start is not None
-    return Eigenpairs(nan, vectors, nan, nan, none, products=products, warm=start, doubt=1.0)
+    return Eigenpairs(nan, vectors, nan, nan, nan, none, products=products, warm=start, doubt=1.0)

@@ -7,6 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from studyrun.curvature.operators import SymmetricOperator
+from studyrun.curvature.subspace import lengths
+
+PATTERN = 1 << 16  # entries of a random vector that is drawn once and repeated
 
 
 def gaussian_vectors(operator: SymmetricOperator, count: int, generator: torch.Generator) -> Float[Tensor, "b p"]:
@@ -26,3 +29,25 @@ def unit_vector(operator: SymmetricOperator, generator: torch.Generator) -> Floa
     (row,) = gaussian_vectors(operator, 1, generator)
     unit: Tensor = row / torch.linalg.vector_norm(row, dtype=torch.float64).to(row)
     return unit
+
+
+def random_directions(operator: SymmetricOperator, count: int, generator: torch.Generator) -> Float[Tensor, "b p"]:
+    """Return unit vectors drawn evenly, as rows, in the operator's own precision."""
+    shape = (count, operator.size)
+    drawn = torch.randn(shape, generator=generator, dtype=operator.dtype, device=generator.device)
+    drawn /= lengths(drawn)[:, None].to(drawn)
+    return drawn.to(operator.device)
+
+
+def patterns(operator: SymmetricOperator, count: int, generator: torch.Generator) -> Float[Tensor, "b p"]:
+    """Return vectors of a random pattern repeated under random signs, as rows: a tenth of the price of random ones.
+
+    Their norm is 1, give or take.
+    """
+    dtype, home = operator.dtype, generator.device
+    repeats = -(-operator.size // PATTERN)
+    drawn = torch.randn((count, 1, PATTERN), generator=generator, dtype=dtype, device=home)
+    signs = torch.randn((count, repeats, 1), generator=generator, dtype=dtype, device=home).sign()
+    whole = (signs.to(operator.device) * drawn.to(operator.device)).view(count, repeats * PATTERN)
+    rows: Tensor = whole[:, : operator.size] / operator.size**0.5
+    return rows

@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from studyrun.curvature.explored import Explored, doubt_now
+from studyrun.curvature.gaussian import patterns, random_directions
 from studyrun.curvature.operators import SymmetricOperator
-from studyrun.curvature.sounding import Sounding
+from studyrun.curvature.sounding import margin
 from studyrun.curvature.subspace import Ritz, Subspace, lengths
 from studyrun.curvature.warm import WarmStart
 
 PATIENCE = 8  # rounds in a row without progress after which there is none to hope for
-PROGRESS = 0.7  # by which a residual or the doubt must shrink to count as progress
+PROGRESS = 0.7  # by which a residual or the doubt must shrink, since it last did so, to count as progress
 ROUNDING = 30  # the noise of a product, in units of machine epsilon times the operator's norm
 UNWATCHED = 3  # solves in a row that may go by without a look at the guards
 STIRRING = 0.1  # the share of chance in a guard
-PATTERN = 1 << 16  # entries of a random vector that is drawn once and repeated
 FAMILIAR = 0.5  # the share of a vector's square by which it counts as held in a space
 SPARE = 4  # Ritz vectors that a restart keeps beyond `wanted` and `guard`
 
@@ -42,40 +43,58 @@ class Search:
     wanted: int
     guard: int
     tolerance: float
-    accepted_doubt: float
     generator: torch.Generator
     last_product: int
     room: int
-    doubt: float = 1.0
+    doubt: float = inf
+    """That more was missed than `evidence` allows, or without it an eigenvalue beyond the margin."""
+    evidence: Explored | None = None
+    """What bounds the rest of the spectrum: an exploration of this solve, or else of an earlier one."""
     space: Subspace = field(init=False)
     ritz: Ritz = field(init=False)
-    gaps: Float[Tensor, "k p"] = field(init=False)
-    """The residual vectors H y_i − θ_i y_i of the pairs wanted."""
-    residuals: Float64[Tensor, "k"] = field(init=False)
     looked: bool = False
     """Whether the guards were looked at, or there were none to follow."""
     ceiling: float = inf
     """How high the eigenvalue below those started from may have come, if the guards were not looked at."""
+    _gaps: Float[Tensor, "t p"] = field(init=False)
+    _residuals: Float64[Tensor, "t"] = field(init=False)
     _followed: int = 0
     _below: Below | None = None
-    _sounding: Sounding | None = None
-    _settled: float = float("inf")
     _best: Tensor | None = None
     _idle: int = 0
 
     def __post_init__(self) -> None:
         self.space = Subspace(self.operator)
-        self.room = max(self.room, 2 * self.wanted + self.guard + SPARE + 2)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        self.room = max(self.room, 3 * self.wanted + 2 * self.guard + SPARE + 4)
+        self._best, self._idle = None, 0
+
+    @property
+    def residuals(self) -> Float64[Tensor, "k"]:
+        """‖H y_i − θ_i y_i‖ of the pairs wanted."""
+        return self._residuals[: self.wanted]
 
     @property
     def converged(self) -> Bool[Tensor, "k"]:
         """Which of the pairs wanted have a residual within the tolerance."""
         return self.residuals <= self.tolerance * self.ritz.values[: self.wanted].abs()
 
+    def residual(self, count: int) -> float:
+        """The norm of all residuals of the first `count` pairs, inf where there are not as many."""
+        known = torch.cat([self.residuals, self.below.residuals])
+        return float(known[:count].square().sum().sqrt()) if count <= len(known) else inf
+
     @property
     def released(self) -> bool:
         """Whether the start held pairs beyond those wanted: they are the guards now."""
         return self._followed > self.wanted
+
+    @property
+    def _tracked(self) -> int:
+        """How many pairs are to converge."""
+        return self.wanted
 
     @property
     def below(self) -> Below:
@@ -88,16 +107,13 @@ class Search:
         return self._below
 
     def seed(self, start: WarmStart | None, explore: bool, most: int) -> None:
-        """Look at the start, at `most` of its vectors, fill up at random, and sound if asked."""
+        """Look at the start, at `most` of its vectors, and fill up at random."""
         if start is not None:
             self._follow(start, explore, most)
         missing = self.wanted - self.space.size
         if missing > 0:
             self.looked = True
-            self._sound(missing)
-        elif explore:
-            self._settled = float(self.space.ritz().values[: self.wanted].sum())
-            self._sound(1)
+            self.space.expand(random_directions(self.operator, missing, self.generator))
 
     def _follow(self, start: WarmStart, explore: bool, most: int) -> None:
         """Look at the vectors that come nearest, and at the guards if one of these may have overtaken a pair.
@@ -118,7 +134,9 @@ class Search:
         near = whole and self.ceiling >= float(self.space.ritz().values[len(rows) - 1])
         if backwards and whole:
             self.space.expand(self._forgotten(start, len(rows)))
-        if explore or near or not whole or start["unwatched"] >= UNWATCHED:
+        self.evidence = None if explore else start.get("explored")
+        held = self.evidence["held"] if self.evidence else 0
+        if explore or near or not whole or start["unwatched"] >= UNWATCHED or held > len(rows):
             self.looked = True
             self.space.expand(self._stirred(start["guards"].T[: 2 * self.guard]))
 
@@ -128,23 +146,20 @@ class Search:
         Without them, two solves that hold different eigenvectors of one operator would each go on from its own.
         """
         ritz, rows = self.space.ritz(), start["vectors"].T.to(self.operator.device, self.operator.dtype)
-        higher = start["values"] > ritz.values[pairs - 1] + Sounding.margin(ritz, pairs)
+        higher = start["values"] > ritz.values[pairs - 1] + margin(ritz, pairs)
         lacking = self.space.coordinates(rows).square().sum(dim=0) < FAMILIAR
         return rows[(higher & lacking).to(rows.device)]
 
     def _stirred(self, guards: Tensor) -> Tensor:
         """The guards with chance mixed in: no direction stays closed to them."""
         rows = guards.to(self.operator.device, self.operator.dtype)
-        return rows + STIRRING * self._pattern(len(rows))
+        return rows + STIRRING * patterns(self.operator, len(rows), self.generator)
 
     def run(self) -> None:
-        """Grow the space until the pairs are converged and nothing larger is likely, or no progress is left."""
+        """Grow the space until nothing is left to do, or no progress is."""
         while True:
             self._examine()
-            if self.space.full:
-                self.doubt = 0.0
-                return
-            if self._left <= 0 or not self._grow():
+            if self.space.full or self._left <= 0 or not self._grow():
                 return
 
     def exceeds(self, level: float) -> bool:
@@ -154,10 +169,9 @@ class Search:
     def widen(self) -> None:
         """Want one pair more, starting from what the space already holds."""
         self.wanted += 1
-        self.room = max(self.room, 2 * self.wanted + self.guard + SPARE + 2)
-        self._best, self._idle = None, 0
+        self._make_room()
         if self.space.size < self.wanted:
-            self.space.expand(self._random(1))
+            self.space.expand(random_directions(self.operator, 1, self.generator))
 
     @property
     def _left(self) -> int:
@@ -165,31 +179,30 @@ class Search:
 
     def _examine(self) -> None:
         self.ritz = self.space.ritz()
-        top = self.ritz.rotation[:, : self.wanted]
-        self.gaps = self.space.residual(top, top * self.ritz.values[: self.wanted])
-        self.residuals = lengths(self.gaps)
+        top = self.ritz.rotation[:, : self._tracked]
+        self._gaps = self.space.residual(top, top * self.ritz.values[: self._tracked])
+        self._residuals = lengths(self._gaps)
         self._below = None
 
     def _grow(self) -> bool:
         """Take the next step, and say whether there was one."""
         epsilon = torch.finfo(self.operator.dtype).eps
         noise = ROUNDING * epsilon * self.ritz.scale
-        still_open = ~self.converged
+        still_open = self._residuals > self.tolerance * self.ritz.values[: len(self._residuals)].abs()
         if still_open.any():
-            close = float(self.residuals.max()) <= epsilon**0.5 * self.ritz.scale
+            close = float(self._residuals.max()) <= epsilon**0.5 * self.ritz.scale
             if self._stalled() and close:
                 return False
-            gaps = self.gaps if still_open.all() else self.gaps[still_open.to(self.gaps.device)]
+            gaps = self._gaps if still_open.all() else self._gaps[still_open.to(self._gaps.device)]
             return self._expand(gaps, noise)
-        reaching = self._reaching() if self.looked else self.gaps[:0]
+        reaching = self._reaching() if self.looked else self._gaps[:0]
         if len(reaching) and not self._stalled() and self._expand(reaching, noise):
             return True
-        if self._sounding is None:
-            return False
-        self.doubt, direction = self._sounding.doubt(self.space, self.ritz, self.wanted)
-        if self.doubt > self.accepted_doubt:
-            return not self._stalled() and self._expand(direction, 0.0)
-        return self._found_more() and self._sound(1)
+        return self._look_further()
+
+    def _look_further(self) -> bool:
+        """Take a step for what is not seen at all, and say whether there was one."""
+        return False
 
     def _reaching(self) -> Tensor:
         """The residuals, as rows, of unresolved guards that one more direction could lift above θ_k, as at a crossing.
@@ -210,52 +223,21 @@ class Search:
             self._restart()
         return self.space.expand(directions[: self._left], noise) > 0
 
-    def _sound(self, count: int) -> bool:
-        """Add random vectors and sound with the first of them. Chance alone decides what they are blind to."""
-        drawn = self._random(count)
-        if not self.space.expand(drawn):
-            return False
-        self._sounding, self._best = Sounding(self.space.coordinates(drawn[:1])[:, 0]), None
-        return True
-
-    def _random(self, count: int) -> Tensor:
-        """Random unit vectors, as rows: from a generator on the CPU the same on every device."""
-        shape = (count, self.operator.size)
-        drawn = torch.randn(shape, generator=self.generator, dtype=self.operator.dtype, device=self.generator.device)
-        drawn /= lengths(drawn)[:, None].to(drawn)
-        return drawn.to(self.operator.device)
-
-    def _pattern(self, count: int) -> Tensor:
-        """Unit vectors of a random pattern repeated under random signs: a tenth of the price of a random vector."""
-        dtype, home = self.operator.dtype, self.generator.device
-        repeats = -(-self.operator.size // PATTERN)
-        drawn = torch.randn((count, 1, PATTERN), generator=self.generator, dtype=dtype, device=home)
-        signs = torch.randn((count, repeats, 1), generator=self.generator, dtype=dtype, device=home).sign()
-        whole = (signs.to(self.operator.device) * drawn.to(self.operator.device)).view(count, repeats * PATTERN)
-        rows: Tensor = whole[:, : self.operator.size] / self.operator.size**0.5
-        return rows
-
-    def _found_more(self) -> bool:
-        """Whether the last sounding raised what is wanted: then what it found may hide another of its kind."""
-        total, before = float(self.ritz.values[: self.wanted].sum()), self._settled
-        self._settled = total
-        return total - before > Sounding.margin(self.ritz, self.wanted)
-
     def _stalled(self) -> bool:
-        """Whether neither a residual nor the doubt has made progress for a while."""
-        now = torch.cat([self.residuals, torch.tensor([self.doubt], dtype=torch.float64)])
-        best = torch.full_like(now, torch.inf) if self._best is None else self._best
-        self._idle = 0 if bool((now < PROGRESS * best).any()) else self._idle + 1
-        self._best = torch.minimum(now, best)
+        """Whether neither a residual nor the doubt has made progress for a while, however small the steps."""
+        now = torch.cat([self._residuals, torch.tensor([self.doubt], dtype=torch.float64)])
+        if self._best is None or len(self._best) != len(now):
+            self._best = torch.full_like(now, inf)
+        better = now < PROGRESS * self._best
+        self._idle = 0 if bool(better.any()) else self._idle + 1
+        self._best = now.where(better, self._best)
         return self._idle > PATIENCE
 
     def _restart(self) -> None:
-        """Keep the best Ritz vectors, and what the sounding needs."""
-        kept = self.ritz.rotation[:, : self.wanted + self.guard + SPARE]
-        if self._sounding is not None:
-            kept = torch.cat([kept, self._sounding.keep(self.space, self.ritz, self.wanted)], dim=1)
-        kept = torch.linalg.qr(kept).Q
-        if self._sounding is not None:
-            self._sounding = self._sounding.restarted(self.space, kept)
-        self.space.restart(kept)
+        """Keep the best Ritz vectors, and what else is needed."""
+        self.space.restart(self._kept())
         self._examine()
+
+    def _kept(self) -> Float64[Tensor, "m c"]:
+        """Coordinates of what a restart keeps, orthonormal."""
+        return self.ritz.rotation[:, : self.wanted + self.guard + SPARE]

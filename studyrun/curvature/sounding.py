@@ -2,68 +2,116 @@
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from dataclasses import dataclass
+from math import inf, pi, sqrt
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
+from torch.nn.functional import pad
 
-from studyrun.curvature.subspace import Ritz, Subspace
+from studyrun.curvature.subspace import Ritz, Subspace, lengths
 
 MARGIN = 0.05  # a missed eigenvalue matters if it exceeds the smallest one returned by this share of it,
-RANGE_MARGIN = 1e-3  # and by this share of the largest |λ| seen
+RANGE_MARGIN = 1e-3  # and by this share of the largest |λ| seen,
+RESIDUAL_MARGIN = 2.5  # and by so many residuals
+SPENT = 0.8  # the share of the margin at which a sounding without a gap is taken; residuals use up the rest
+APART = 0.03  # the least share of an eigenvalue that counts as a gap below it
+
+
+def certainty(size: int) -> float:
+    """Return √(2p/π): a random unit vector z has |v·z| ≤ a, v any one direction, with probability at most this × a."""
+    return sqrt(2 * size / pi)
+
+
+def margin(ritz: Ritz, k: int, residual: float = 0.0) -> float:
+    """Return by how much an eigenvalue must exceed θ_k to be worth finding."""
+    return max(MARGIN * float(ritz.values[k - 1].abs()), RANGE_MARGIN * ritz.scale, RESIDUAL_MARGIN * residual)
+
+
+def apart(ritz: Ritz, k: int) -> float:
+    """Return how far below θ_k the next eigenvalue must lie for a gap to be seen between them."""
+    return APART * max(float(ritz.values[k - 1].abs()), RANGE_MARGIN * ritz.scale)
 
 
 class Sounding:
-    """A random unit vector z in the subspace, by which hidden eigenvalues are looked for.
+    """A random unit vector z in the subspace, by which what is hidden beside m columns Y of it is looked for.
 
-    Let V span the subspace, (θ_i, y_i) be its Ritz pairs with residuals r_i = H y_i − θ_i y_i, and (λ, v) an eigenpair
-    of H. From vᵀ(H − θ_i) y_i = vᵀ r_i follows v·y_i = v·r_i / (λ − θ_i). As z = Σ c_i y_i with c_i = z·y_i,
+    Let N be H compressed to the complement of Y. By Cauchy's interlacing no more than m eigenvalues of H lie above the
+    largest one ν of N, with eigenvector w. Y was there before z was drawn, so w knows nothing of z. For any x in the
+    complement w·z = w·(z − (ν − N) x), so that with x = (ν − T_N)⁻¹ z solved in the subspace
 
-        |v·z| ≤ ‖u(λ)‖,   u(λ) = Σ c_i r_i / (λ − θ_i).
+        |w·z| ≤ ‖u(ν)‖,   u(μ) = z − (μ − N) x(μ), the residual.
 
-    A random z has |v·z| ≤ a with probability at most √(2p/π) a, so a large eigenvalue that has left so faint a trace in
-    z is improbable: √(2p/π) ‖u(μ)‖ is the doubt, with μ a margin above θ_k, and with the first k Ritz vectors left out
-    of the sum, since they are eigenvectors already and thus orthogonal to v. On a Krylov space u is the next Lanczos
-    vector; in general it is the residual of (μ − H) x = z solved in the subspace, and the direction to expand by.
-
-    It says nothing of one more eigenvector to an eigenvalue among the first k, which is orthogonal to z if that has the
-    others: such copies are found by the k random vectors that a cold start grows from, each of which sees one.
+    A random z has |w·z| ≤ a with probability at most √(2p/π) a. So √(2p/π) ‖u(μ)‖, which falls as μ rises, is the
+    doubt that more than m eigenvalues of H exceed a level μ: of all solves no more than a share δ ends with a doubt
+    ≤ δ and is wrong, at whichever level and whenever it stops. Copies of an eigenvalue count, each for itself.
 
     Source: compare Kuczyński and Woźniakowski 1992 (SIAM J. Matrix Anal. Appl. 13), who bound the same risk beforehand.
     """
 
-    def __init__(self, coordinates: Float64[Tensor, "m"]) -> None:
-        self._coordinates = coordinates
+    def __init__(self, aside: Float64[Tensor, "m c"], drawn: Float64[Tensor, "m"]) -> None:
+        self._aside, self._drawn = aside, drawn
 
-    @staticmethod
-    def margin(ritz: Ritz, k: int) -> float:
-        """Return by how much an eigenvalue must exceed θ_k to be worth finding."""
-        return max(MARGIN * float(ritz.values[k - 1].abs()), RANGE_MARGIN * ritz.scale)
+    @property
+    def held(self) -> int:
+        """How many columns Y has."""
+        return self._aside.shape[1]
 
-    def doubt(self, space: Subspace, ritz: Ritz, k: int) -> tuple[float, Tensor]:
-        """Return the doubt that λ > μ was missed, at most 1, and the direction u(μ), (1, p)."""
-        parts = self._resolvent(space, ritz, k)
-        u = space.residual((ritz.rotation @ parts)[:, None], (ritz.rotation @ (parts * ritz.values))[:, None])
-        return min(1.0, sqrt(2 * u.shape[1] / pi) * float(u.double().norm())), u
+    def rest(self, space: Subspace) -> Rest:
+        """Return what the subspace knows of N."""
+        aside, drawn = self._padded(space)
+        across = torch.linalg.qr(aside, mode="complete").Q[:, self.held :]
+        values, vectors = torch.linalg.eigh(across.T @ space.projection @ across)
+        rotation = across @ vectors
+        return Rest(space, values, rotation, rotation.T @ drawn)
 
-    def keep(self, space: Subspace, ritz: Ritz, k: int) -> Float64[Tensor, "m 2"]:
-        """Return the coordinates of z and of x, which a restart must keep for the doubt to survive it."""
-        solution = ritz.rotation @ self._resolvent(space, ritz, k)
-        return torch.stack([self._padded(space), solution / solution.norm().clamp_min(1e-300)], dim=1)
+    def keep(self, space: Subspace, level: float) -> Float64[Tensor, "m c"]:
+        """Return the coordinates of Y, z and x, which a restart must keep for the doubt to survive it."""
+        aside, drawn = self._padded(space)
+        rest = self.rest(space)
+        if level <= rest.highest:
+            return torch.cat([aside, drawn[:, None]], dim=1)
+        solution = rest.solution(level)[:, None]
+        return torch.cat([aside, drawn[:, None], solution / solution.norm().clamp_min(1e-300)], dim=1)
 
     def restarted(self, space: Subspace, coordinates: Float64[Tensor, "m c"]) -> Sounding:
-        """Return the same z in the basis that `space` is about to be restarted with."""
-        return Sounding(coordinates.T @ self._padded(space))
+        """Return the same Y and z in the basis that `space` is about to be restarted with."""
+        aside, drawn = self._padded(space)
+        return Sounding(torch.linalg.qr(coordinates.T @ aside).Q, coordinates.T @ drawn)
 
-    def _resolvent(self, space: Subspace, ritz: Ritz, k: int) -> Tensor:
-        """Return c_i / (μ − θ_i), the coordinates of x in Ritz vectors; 0 for the first k."""
-        edge = ritz.values[k - 1] + self.margin(ritz, k)
-        parts = ritz.rotation.T @ self._padded(space) / (edge - ritz.values)
-        parts[:k] = 0
-        return parts
+    def _padded(self, space: Subspace) -> tuple[Tensor, Tensor]:
+        missing = space.size - len(self._drawn)
+        return pad(self._aside, (0, 0, 0, missing)), pad(self._drawn, (0, missing))
 
-    def _padded(self, space: Subspace) -> Tensor:
-        padded = torch.zeros(space.size, dtype=torch.float64)
-        padded[: len(self._coordinates)] = self._coordinates
-        return padded
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Rayleigh–Ritz for N: its Ritz values, ascending, their vectors' coordinates in the basis, and z along these."""
+
+    space: Subspace
+    values: Float64[Tensor, "r"]
+    rotation: Float64[Tensor, "m r"]
+    drawn: Float64[Tensor, "r"]
+
+    @property
+    def highest(self) -> float:
+        """The largest Ritz value of N: ν is no less."""
+        return float(self.values[-1]) if len(self.values) else -inf
+
+    def level(self, ritz: Ritz, held: int, residual: float) -> float:
+        """Return a level amid the gap below the first `held` Ritz values; −inf where none has been seen."""
+        lowest = float(ritz.values[held - 1])
+        amid = self.highest + (lowest - self.highest) / 2
+        return amid if lowest - self.highest > apart(ritz, held) and amid < lowest - residual else -inf
+
+    def solution(self, level: float) -> Float64[Tensor, "m"]:
+        """Return the coordinates of x(μ)."""
+        return self.rotation @ (self.drawn / (level - self.values))
+
+    def doubt(self, level: float) -> tuple[float, Float[Tensor, "1 p"]]:
+        """Return √(2p/π) ‖u(μ)‖, inf where the subspace itself exceeds the level; and the direction to expand by, u."""
+        above = level if level > self.highest else self.highest + abs(self.highest) * MARGIN
+        solution = self.solution(above)[:, None]
+        u = self.space.residual(solution, self.space.projection @ solution)
+        return (certainty(u.shape[1]) * float(lengths(u)) if level > self.highest else inf), u

@@ -68,6 +68,11 @@ class Subspace:
             self._apply(first)
         return self.size - first
 
+    @property
+    def projection(self) -> Float64[Tensor, "m m"]:
+        """T."""
+        return self._projection
+
     def ritz(self) -> Ritz:
         """Return the eigenpairs of T."""
         values, rotation = torch.linalg.eigh(self._projection)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
+from studyrun.curvature.explored import Explored
 from studyrun.curvature.subspace import inner
 
 
@@ -17,7 +18,8 @@ class WarmStart(TypedDict):
     `vectors` (p, k) are the last eigenvectors, with `values` (k,), and `previous` those of the solve before. At the
     edge of stability an iterate swings from one side of a valley to the other, so that the Hessian of every second step
     is alike: `alternates` says that the last solve came closer to the one before the last. `guards` (p, g) follow what
-    lies just below; `ceiling` is how high λ_{k+1} may have come since they were looked at, `unwatched` solves ago.
+    lies just below; `ceiling` is how high λ_{k+1} may have come since they were looked at, `unwatched` solves ago. `explored` is the evidence of the last
+    exploration, where any of it is left; older checkpoints have none.
     """
 
     vectors: Tensor
@@ -28,6 +30,7 @@ class WarmStart(TypedDict):
     ceiling: float
     unwatched: int
     alternates: bool
+    explored: NotRequired[Explored]
 
 
 def warm_start(start: WarmStart | Tensor | None, k: int, guard: int) -> WarmStart | None:
@@ -49,7 +52,12 @@ def warm_start(start: WarmStart | Tensor | None, k: int, guard: int) -> WarmStar
 
 
 def successor(
-    last: WarmStart | None, vectors: Tensor, values: Tensor, guards: Tensor | None, ceiling: float
+    last: WarmStart | None,
+    vectors: Tensor,
+    values: Tensor,
+    guards: Tensor | None,
+    ceiling: float,
+    explored: Explored | None = None,
 ) -> WarmStart:
     """Return the start that follows `last` once these pairs have been found; no `guards`: they were not looked at."""
     before = last if last is not None and last["vectors"].shape[1] > 0 and len(last["values"]) > 0 else None
@@ -58,7 +66,7 @@ def successor(
     if guards is None:
         assert last is not None, "a cold solve looks at all there is"
         guards, unwatched = last["guards"], last["unwatched"] + 1
-    return WarmStart(
+    start = WarmStart(
         vectors=vectors,
         values=values,
         previous=newer,
@@ -68,6 +76,9 @@ def successor(
         unwatched=unwatched,
         alternates=_likeness(vectors, older) > _likeness(vectors, newer),
     )
+    if explored:
+        start["explored"] = explored
+    return start
 
 
 def _likeness(first: Tensor, second: Tensor) -> float:
