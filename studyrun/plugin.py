@@ -40,7 +40,15 @@ from studyrun.component import (
     Verdict,
 )
 from studyrun.errors import ComponentError, DataUnavailableError, NothingToDrawError, ProbeError
-from studyrun.trace.channel import NO_VECTOR, UNCONVERGED, Channel, Dimension, eigenpair_evidence, iterative_evidence
+from studyrun.trace.channel import (
+    NO_VECTOR,
+    UNCONVERGED,
+    Channel,
+    Dimension,
+    eigenpair_evidence,
+    eigenvector_evidence,
+    iterative_evidence,
+)
 
 if TYPE_CHECKING:
     from studyrun import curvature
@@ -134,6 +142,7 @@ __all__ = [
     "curvature",
     "edge",
     "eigenpair_evidence",
+    "eigenvector_evidence",
     "field_validator",
     "for_run",
     "iterative_evidence",

@@ -36,9 +36,9 @@ class Eigenpairs:
     (`Explored`); 1 says that nothing is known. Of all solves no more than a share δ is wrong with a doubt ≤ δ.
 
     `gaps` are bounds, from below, on the distance from λ_i to every other eigenvalue, 0 where a neighbour is not told
-    apart, and NaN where it is not known how many eigenvalues there are. Where they are known, `errors` bound |λ_i − λ|
-    to the i-th largest eigenvalue λ, unless one was missed; where they are NaN, they are the residuals, and λ is some
-    eigenvalue. `angles` bound the sine of the angle between v_i and its eigenvector.
+    apart, NaN where no exploration has found out what lies below. With a gap, `errors` bound |λ_i − λ| to the i-th
+    largest eigenvalue λ, unless one was missed; without, they are the residuals, and λ is the nearest eigenvalue, as it
+    is where the doubt is 1 and the gap within the residual. `angles` bound the sine of the angle to the eigenvector.
 
     `products` were spent. `warm` is what is worth starting from next time. Where the operator gave NaN, so is all of
     this.
@@ -87,12 +87,16 @@ class Eigenpairs:
             converged=self.converged[:k],
         )
 
+    def vector_evidence(self) -> dict[str, Any]:
+        """Return what travels with what is measured along v_1, by the names it has in a trace."""
+        return {"residual": self.residuals[0], "angle": self.angles[0], "converged": self.converged[0]}
+
     def evidence(self) -> dict[str, Any]:
         """Return what travels with the eigenvalues, by the names it has in a trace."""
         return {
             "residual": self.residuals,
             "error": self.errors,
-            "gap": self.gaps,
+            "separation": self.gaps,
             "matvecs": self.products,
             "converged": self.converged,
             "unconverged": self.values.where(~self.converged, torch.nan),
@@ -194,25 +198,30 @@ def _found(search: Exploration, start: WarmStart | None, products: int) -> Eigen
 
 def _certainty(search: Exploration) -> tuple[float, Tensor, Tensor]:
     """The doubt, the errors and the gaps."""
-    k, values, doubt = search.wanted, search.ritz.values, min(search.doubt, 1.0)
-    errors, gaps = search.residuals.clone(), torch.full_like(search.residuals, torch.nan)
-    held, level, residual = k, -inf, search.residual(k)
+    k, doubt = search.wanted, min(search.doubt, 1.0)
+    found = _bounded(search)
+    if found is None:
+        return (1.0 if search.evidence else doubt), *ritz_bounds(search.ritz.values[:k], search.residuals, None)
+    held, level = found
+    known = torch.cat([search.residuals, search.below.residuals])[: max(held, k)]
+    errors, gaps = ritz_bounds(search.ritz.values[:held], known[:held], level)
+    if held < k:  # the others lie below the level, and what lies among them is not known
+        errors = torch.cat([errors, search.residuals[held:]])
+        gaps = torch.cat([gaps, torch.full((k - held,), torch.nan, dtype=torch.float64)])
+        beyond = level > float(search.ritz.values[k - 1]) + margin(search.ritz, k, search.residual(k))
+        doubt = 1.0 if beyond else doubt
+    return (0.0 if search.space.full else doubt), errors[:k], gaps[:k]
+
+
+def _bounded(search: Exploration) -> tuple[int, float] | None:
+    """How many of the pairs are known to be all that lies above which level; None: of no number and no level is it."""
+    k, values, evidence = search.wanted, search.ritz.values, search.evidence
     if search.space.full:
-        doubt, level = 0.0, float(values[k]) if k < len(values) else -inf
-    elif search.evidence is None:
-        return doubt, errors, gaps
-    else:
-        held, level = search.evidence["held"], search.evidence["level"]
-        residual = search.residual(held)
-        if doubt >= 1 or not accounts_for(level, held, values, residual):
-            return 1.0, errors, gaps
-        if level > float(values[k - 1]) + margin(search.ritz, k, search.residual(k)):
-            doubt = 1.0
-    known = torch.cat([search.residuals, search.below.residuals])[:held]
-    bounds = ritz_bounds(values[:held], known, level)
-    few = min(k, held)
-    errors[:few], gaps[:few] = (bound[:few] for bound in bounds)
-    return doubt, errors, gaps
+        return k, float(values[k]) if k < len(values) else -inf
+    if evidence is None or search.doubt >= 1:
+        return None
+    held, level = evidence["held"], evidence["level"]
+    return (held, level) if accounts_for(level, held, values, search.residual(held)) else None
 
 
 def _directed(rows: Tensor, start: WarmStart | None) -> Tensor:

@@ -104,7 +104,7 @@ class Exploration(Search):
         return float(self.ritz.values[: self.wanted].sum())
 
     def _kept(self) -> Tensor:
-        kept = super()._kept()
+        kept: Tensor = super()._kept()
         if self._sounding is None:
             return kept
         kept = torch.linalg.qr(torch.cat([kept, self._sounding.keep(self.space, self._level)], dim=1)).Q

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from studyrun.curvature.operators import SymmetricOperator
@@ -40,14 +40,15 @@ class Explored(TypedDict):
 
 def explored(sounding: Sounding, rest: Rest, level: float, doubt: float) -> Explored:
     """Return the evidence of a sounding. No product is spent."""
-    solution = rest.solution(level)
+    size = max(abs(level), abs(rest.highest))  # x is of the size of 1 / level, whose square may be no number
+    solution = size * rest.solution(level)
     norm = float(solution.norm())
     unit = (solution / norm)[:, None]
     row, image = rest.space.combine(unit)[0], rest.space.residual(unit, torch.zeros_like(unit))[0]
     return Explored(
         solution=row,
         image=image,
-        scale=certainty(len(row)) * norm,
+        scale=certainty(len(row)) * (norm / size),
         level=level,
         doubt=doubt,
         held=sounding.held,
@@ -55,20 +56,23 @@ def explored(sounding: Sounding, rest: Rest, level: float, doubt: float) -> Expl
     )
 
 
-def doubt_now(evidence: Explored, operator: SymmetricOperator) -> float:
-    """Return the doubt that is left for this operator, for one product. Raises NonFiniteProductError."""
+def doubt_now(evidence: Explored, operator: SymmetricOperator) -> tuple[float, Float[Tensor, "1 p"]]:
+    """Return the doubt that is left for this operator, for one product, and (H' − H) x, which leans to what rose.
+
+    Raises NonFiniteProductError.
+    """
     home = (operator.device, operator.dtype)
-    moved = operator.matvec(evidence["solution"].to(*home)) - evidence["image"].to(*home)
-    doubt = evidence["doubt"] + evidence["scale"] * float(lengths(moved[None]))
+    moved = (operator.matvec(evidence["solution"].to(*home)) - evidence["image"].to(*home))[None]
+    doubt = evidence["doubt"] + evidence["scale"] * float(lengths(moved))
     if not doubt < torch.inf:
         raise NonFiniteProductError
-    return doubt
+    return doubt, moved
 
 
 def after(evidence: Explored, doubt: float) -> Explored | None:
     """Return the evidence for the next solve, None once it has been worthless a few times in a row."""
     lost = evidence["lost"] + 1 if doubt >= LOST else 0
-    return None if lost >= PATIENT else Explored({**evidence, "lost": lost})  # type: ignore[typeddict-item]
+    return None if lost >= PATIENT else Explored({**evidence, "lost": lost})
 
 
 def accounts_for(level: float, held: int, values: Float64[Tensor, "m"], residual: float) -> bool:

@@ -70,7 +70,8 @@ def operator_trace(
         samples = _quadratic(operator, _beside(basis, gaussian_vectors(operator, products - 2 * k, generator).T))
     except NonFiniteProductError:
         return TraceEstimate(nan, nan, nan, torch.empty(0, dtype=torch.float64), operator.products - before)
-    spread = float(samples.std()) / sqrt(len(samples))
+    size = float(samples.abs().max()) or 1.0  # the squares of the samples may be no numbers
+    spread = size * float((samples / size).std()) / sqrt(len(samples))
     return TraceEstimate(low_rank + float(samples.mean()), spread, low_rank, samples, operator.products - before)
 
 

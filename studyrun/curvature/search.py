@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import hypot, inf
 
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from studyrun.curvature.explored import Explored, doubt_now
+from studyrun.curvature.explored import LOST, Explored, doubt_now
 from studyrun.curvature.gaussian import patterns, random_directions
 from studyrun.curvature.operators import SymmetricOperator
 from studyrun.curvature.sounding import margin
@@ -84,7 +84,7 @@ class Search:
     def residual(self, count: int) -> float:
         """The norm of all residuals of the first `count` pairs, inf where there are not as many."""
         known = torch.cat([self.residuals, self.below.residuals])
-        return float(known[:count].square().sum().sqrt()) if count <= len(known) else inf
+        return hypot(*known[:count].tolist()) if count <= len(known) else inf
 
     @property
     def released(self) -> bool:
@@ -134,7 +134,11 @@ class Search:
         near = whole and self.ceiling >= float(self.space.ritz().values[len(rows) - 1])
         if backwards and whole:
             self.space.expand(self._forgotten(start, len(rows)))
-        self.evidence = None if explore else start.get("explored")
+        if not explore and (evidence := start.get("explored")):
+            self.evidence = evidence
+            self.doubt, moved = doubt_now(evidence, self.operator)
+            if self.doubt >= LOST:
+                self.space.expand(moved)
         held = self.evidence["held"] if self.evidence else 0
         if explore or near or not whole or start["unwatched"] >= UNWATCHED or held > len(rows):
             self.looked = True

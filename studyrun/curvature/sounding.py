@@ -16,6 +16,7 @@ MARGIN = 0.05  # a missed eigenvalue matters if it exceeds the smallest one retu
 RANGE_MARGIN = 1e-3  # and by this share of the largest |λ| seen,
 RESIDUAL_MARGIN = 2.5  # and by so many residuals
 SPENT = 0.8  # the share of the margin at which a sounding without a gap is taken; residuals use up the rest
+TINY = 1e-300  # so that 0 has something above it
 APART = 0.03  # the least share of an eigenvalue that counts as a gap below it
 
 
@@ -26,7 +27,7 @@ def certainty(size: int) -> float:
 
 def margin(ritz: Ritz, k: int, residual: float = 0.0) -> float:
     """Return by how much an eigenvalue must exceed θ_k to be worth finding."""
-    return max(MARGIN * float(ritz.values[k - 1].abs()), RANGE_MARGIN * ritz.scale, RESIDUAL_MARGIN * residual)
+    return max(MARGIN * float(ritz.values[k - 1].abs()), RANGE_MARGIN * ritz.scale, RESIDUAL_MARGIN * residual, TINY)
 
 
 def apart(ritz: Ritz, k: int) -> float:
@@ -111,7 +112,8 @@ class Rest:
 
     def doubt(self, level: float) -> tuple[float, Float[Tensor, "1 p"]]:
         """Return √(2p/π) ‖u(μ)‖, inf where the subspace itself exceeds the level; and the direction to expand by, u."""
-        above = level if level > self.highest else self.highest + abs(self.highest) * MARGIN
+        sound = self.highest < level < inf
+        above = level if sound else self.highest + max(abs(self.highest) * MARGIN, TINY)
         solution = self.solution(above)[:, None]
         u = self.space.residual(solution, self.space.projection @ solution)
-        return (certainty(u.shape[1]) * float(lengths(u)) if level > self.highest else inf), u
+        return (certainty(u.shape[1]) * float(lengths(u)) if sound else inf), u

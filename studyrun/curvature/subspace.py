@@ -74,8 +74,10 @@ class Subspace:
         return self._projection
 
     def ritz(self) -> Ritz:
-        """Return the eigenpairs of T."""
+        """Return the eigenpairs of T. Raises NonFiniteProductError where they are too large for a number."""
         values, rotation = torch.linalg.eigh(self._projection)
+        if not torch.isfinite(values).all():
+            raise NonFiniteProductError
         return Ritz(values.flip(0), rotation.flip(1))
 
     def coordinates(self, vectors: Float[Tensor, "b p"]) -> Float64[Tensor, "m b"]:
@@ -92,9 +94,10 @@ class Subspace:
 
     def change(self, values: Float64[Tensor, "m"]) -> float:
         """Return max ‖H x_i − θ_i x_i‖ over the basis vectors x_i, θ_i being what an earlier operator had there."""
-        squares = lengths(self._image[: self.size]).square()
-        change = squares - 2 * values * self._projection.diag() + values.square()
-        return sqrt(float(change.clamp_min(0).max()))
+        lengthened, along = lengths(self._image[: self.size]), self._projection.diag()
+        size = float(torch.cat([lengthened, values.abs()]).max()) or 1.0  # their squares may be no numbers
+        squares = (lengthened / size).square() - 2 * (values / size) * (along / size) + (values / size).square()
+        return size * sqrt(float(squares.clamp_min(0).max()))
 
     def restart(self, coordinates: Float64[Tensor, "m c"]) -> None:
         """Replace the basis by V a for the orthonormal columns a. No product is spent."""
@@ -111,7 +114,7 @@ class Subspace:
         """
         known, limits = self._basis[: self.size], torch.finfo(directions.dtype)
         along, among = inner(known, directions), inner(directions, directions)
-        left, least = among - along.T @ along, max(noise**2, self._operator.size * limits.tiny / limits.eps)
+        left, least = among - along.T @ along, max(noise * noise, self._operator.size * limits.tiny / limits.eps)
         clear = left.diag() > torch.maximum(SAFE * among.diag(), torch.tensor(least, dtype=torch.float64))
         if not len(directions) or not bool(clear.all()) or self.size + len(directions) > self._operator.size:
             return False
@@ -145,12 +148,12 @@ class Subspace:
         """Fill the image from row `first` on, and the projection with it."""
         self._operator.map_rows(self._basis[first : self.size], self._image[first : self.size])
         strip = inner(self._basis[: self.size], self._image[first : self.size])
-        if not torch.isfinite(strip).all():
-            raise NonFiniteProductError
         projection = torch.zeros(self.size, self.size, dtype=torch.float64)
         projection[:first, :first] = self._projection
         projection[:, first:], projection[first:, :] = strip, strip.T
-        projection[first:, first:] = (strip[first:] + strip[first:].T) / 2
+        projection[first:, first:] = strip[first:] / 2 + strip[first:].T / 2
+        if not torch.isfinite(projection).all():
+            raise NonFiniteProductError
         self._projection = projection
 
     def _make_room(self, count: int) -> None:

@@ -18,8 +18,8 @@ class WarmStart(TypedDict):
     `vectors` (p, k) are the last eigenvectors, with `values` (k,), and `previous` those of the solve before. At the
     edge of stability an iterate swings from one side of a valley to the other, so that the Hessian of every second step
     is alike: `alternates` says that the last solve came closer to the one before the last. `guards` (p, g) follow what
-    lies just below; `ceiling` is how high λ_{k+1} may have come since they were looked at, `unwatched` solves ago. `explored` is the evidence of the last
-    exploration, where any of it is left; older checkpoints have none.
+    lies just below; `ceiling` is how high λ_{k+1} may have come since they were looked at, `unwatched` solves ago.
+    `explored` is the evidence of the last exploration, while it is worth anything; older checkpoints have none.
     """
 
     vectors: Tensor

@@ -89,20 +89,39 @@ UNCONVERGED = "the solve did not converge"  # what a NaN may stand for
 NO_VECTOR = "v₁ is not known: its solve did not converge, or the Hessian is zero"
 
 
+NO_GAP = "what lies below this eigenvalue is not known"
+
+
 def eigenpair_evidence(*dims: Dimension, units: str = "loss / parameter²", nan: str = "") -> Sequence[Channel]:
-    """The channels that travel with eigenvalues: what `iterative_evidence` has, a bound on the error, and the doubt.
+    """The channels that travel with eigenvalues: what `iterative_evidence` has, and how far to trust them.
 
     Where a solve did not converge, there is no value; how far it came stands in `unconverged`.
     """
-    error = "bound on the distance to the nearest eigenvalue, from the residual and the gap that was seen"
-    doubt = "bound on the probability that a larger eigenvalue was missed; 1 where this solve did not look for one"
+    error = "bound on the distance to the eigenvalue, unless one was missed; without a gap, to the nearest one"
+    gap = "distance to every other eigenvalue, at the least, unless one was missed; 0: a neighbour is not told apart"
+    doubt = "bound on the probability that a larger eigenvalue was missed; 1: nothing is known of that"
+    no_gap = f"{NO_GAP}, or {nan}" if nan else NO_GAP
     return (
         *iterative_evidence(*dims, units=units, nan=nan),
         Channel("error", error, dims, "|λ − λ*|", units, nan=nan),
+        Channel("separation", gap, dims, "gap", units, nan=no_gap),
         Channel("unconverged", f"best estimate where {UNCONVERGED}", dims, "λ̃", units, nan="the solve converged"),
         Channel("doubt", doubt, dims[:-1], "doubt"),
     )
 
 
-EVIDENCE = frozenset(channel.name for channel in eigenpair_evidence())
+def eigenvector_evidence(units: str = "loss / parameter²") -> Sequence[Channel]:
+    """The channels that travel with what is measured along the top eigenvector: `residual`, `angle` and `converged`.
+
+    cos² to v_1 of any vector is off by `angle` at most, the difference of two projections having that norm.
+    """
+    angle = "bound on the sine of the angle to the eigenvector, unless one was missed; 1: none, for want of a gap"
+    return (
+        Channel("residual", "norm of the residual Hv − λv", (), "‖Hv₁ − λv₁‖", units),
+        Channel("angle", angle, (), "sin ∠(v₁, v*)"),
+        Channel("converged", "residual within the tolerance asked for", dtype="bool"),
+    )
+
+
+EVIDENCE = frozenset(channel.name for channel in (*eigenpair_evidence(), *eigenvector_evidence()))
 """The names of channels that say how well an iterative result is known, and are no result themselves."""

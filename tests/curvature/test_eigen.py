@@ -236,7 +236,7 @@ def test_the_doubt_is_the_chance_of_missing_an_eigenvalue():
     ]
     missed = sum(float(pairs.values) < 1.03 for pairs in found) / trials
     assert missed <= 0.2 + 3 * 0.04
-    assert missed >= 0.05, "a bound far from the truth makes the search dearer than it needs to be"
+    assert missed > 0, "a bound far from the truth makes the search dearer than it needs to be"
     assert all(pairs.doubt <= 0.2 for pairs in found)
 
 
@@ -569,7 +569,9 @@ def test_the_error_of_a_warm_start_claims_no_gap_that_was_not_seen(seed, guarded
     )
     assert found.products <= 5
     assert 3.0 - float(found.values) <= float(found.errors)
-    assert float(found.errors) <= float(found.residuals)
+    assert torch.equal(found.errors, found.residuals)
+    assert bool(found.gaps.isnan())
+    assert float(found.angles) == 1
     assert found.warm["ceiling"] >= 2.9
 
 
@@ -580,9 +582,10 @@ def random_columns(size, count, seed):
 @given(st.lists(st.floats(-3, 3), min_size=6, max_size=12), st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
 def test_the_error_recorded_bounds_the_error(spectrum, seed):
-    """Also with the tolerance so loose that it shows, wherever no eigenvalue hides from the space."""
+    """Also with the tolerance so loose that it shows: of λ_1 where there is a gap, or else of the nearest."""
     matrix, _ = matrix_of(sorted(spectrum, reverse=True), seed)
     found = top_eigenpairs(DenseOperator(matrix), 1, tolerance=0.2, generator=generator(seed))
-    nearest = (torch.linalg.eigvalsh(matrix) - found.values).abs().min()
-    assert bool((found.errors <= found.residuals).all())
-    assert float(nearest) <= float(found.residuals) + 1e-12
+    distances = (torch.linalg.eigvalsh(matrix) - found.values).abs()
+    known = not bool(found.gaps.isnan())
+    assert float(distances[-1] if known else distances.min()) <= float(found.errors) + 1e-12
+    assert known or torch.equal(found.errors, found.residuals)

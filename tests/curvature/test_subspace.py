@@ -114,62 +114,77 @@ def test_inner_products_of_float32_lose_no_digit_to_length():
     torch.testing.assert_close(inner(rows, rows), rows.double() @ rows.double().T, rtol=1e-7, atol=0)
 
 
-def test_the_doubt_is_the_formula_summed_by_hand():
-    matrix, k = symmetric(30), 2
-    z = random_rows(1, 30, 5)
+def sounded(operator, held, rounds, seed=0, known=6):
+    """A space that knew `held` Ritz vectors before z was drawn, and has followed z since, at a level well above."""
+    space = krylov(operator, random_rows(1, operator.size, seed), known)
+    aside = torch.nn.functional.pad(space.ritz().rotation[:, :held], (0, 0, 0, 1))
+    z = random_rows(1, operator.size, seed + 1)
     z /= z.norm()
-    space = krylov(DenseOperator(matrix), torch.cat([z, random_rows(2, 30, 6)]), 4)
-    ritz = space.ritz()
-    vectors = space.combine(ritz.rotation)
-    edge = ritz.values[k - 1] + 0.05 * ritz.values[k - 1].abs()
-    u = sum(
-        (z[0] @ y) / (edge - theta) * (matrix @ y - theta * y)
-        for theta, y in list(zip(ritz.values, vectors, strict=True))[k:]
+    space.expand(z)
+    sounding = Sounding(aside, space.coordinates(z)[:, 0])
+    level = 1.3 * float(torch.linalg.eigvalsh(operator.matrix).max())
+    for _ in range(rounds):
+        space.expand(sounding.rest(space).doubt(level)[1])
+    return space, sounding, z[0], level
+
+
+@pytest.mark.parametrize("held", [1, 2, 3])
+def test_the_doubt_is_the_residual_of_z_solved_beside_the_pairs(held):
+    """By the compressed matrix N itself, dense: u = z − (μ − N) x, x the Galerkin solution, all orthogonal to Y."""
+    operator = DenseOperator(symmetric(30))
+    space, sounding, z, level = sounded(operator, held, 4)
+    basis = space.combine(torch.eye(space.size, dtype=torch.float64)).T
+    aside = basis @ torch.nn.functional.pad(sounding._aside, (0, 0, 0, space.size - len(sounding._aside)))
+    beside = torch.eye(30, dtype=torch.float64) - aside @ aside.T
+    compressed = beside @ operator.matrix @ beside
+    across = torch.linalg.svd(beside @ basis).U[:, : space.size - held]
+    x = across @ torch.linalg.solve(
+        level * torch.eye(across.shape[1], dtype=torch.float64) - across.T @ compressed @ across, across.T @ z
     )
-    doubt, direction = Sounding(space.coordinates(z)[:, 0]).doubt(space, ritz, k)
-    torch.testing.assert_close(direction[0], u, rtol=1e-9, atol=1e-12)
-    assert doubt == pytest.approx(min(1.0, float(u.norm()) * (2 * 30 / torch.pi) ** 0.5))
+    u = beside @ z - level * x + compressed @ x
+    rest = sounding.rest(space)
+    doubt, direction = rest.doubt(level)
+    torch.testing.assert_close(direction[0], u, rtol=1e-8, atol=1e-11)
+    assert doubt == pytest.approx(float(u.norm()) * (2 * 30 / torch.pi) ** 0.5)
+    assert rest.highest == pytest.approx(float(torch.linalg.eigvalsh(across.T @ compressed @ across).max()))
+    torch.testing.assert_close(basis @ rest.solution(level), x, rtol=1e-8, atol=1e-11)
+
+
+def test_a_level_that_the_space_itself_exceeds_is_past_doubt():
+    space, sounding, _, _ = sounded(DenseOperator(symmetric(30)), 1, 2)
+    rest = sounding.rest(space)
+    assert rest.doubt(rest.highest)[0] == rest.doubt(-torch.inf)[0] == rest.doubt(torch.inf)[0] == torch.inf
 
 
 def test_the_doubt_survives_a_restart():
-    """z and the solution x are kept, and x solves the Galerkin equations in any smaller space that holds it too."""
-    matrix, k = symmetric(60), 1
-    z = random_rows(1, 60, 5)
-    z /= z.norm()
-    space = krylov(DenseOperator(matrix), z, 12)
-    sounding = Sounding(space.coordinates(z)[:, 0])
+    """Y, z and the solution x are kept, and x solves the Galerkin equations in any smaller space that holds it too."""
+    space, sounding, _, level = sounded(DenseOperator(symmetric(60)), 2, 8)
+    before, direction = sounding.rest(space).doubt(level)
     ritz = space.ritz()
-    before, direction = sounding.doubt(space, ritz, k)
-    kept = torch.linalg.qr(torch.cat([ritz.rotation[:, :3], sounding.keep(space, ritz, k)], dim=1)).Q
+    kept = torch.linalg.qr(torch.cat([ritz.rotation[:, :3], sounding.keep(space, level)], dim=1)).Q
     sounding = sounding.restarted(space, kept)
     space.restart(kept)
-    after, same = sounding.doubt(space, space.ritz(), k)
-    assert space.size == 5
+    after, same = sounding.rest(space).doubt(level)
+    assert space.size == 7
     assert before < 0.5
     assert after == pytest.approx(before, rel=1e-8)
     torch.testing.assert_close(same, direction, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("rounds", [0, 1])
-def test_the_sounding_bounds_what_a_hidden_eigenvector_left_in_z(seed, rounds):
-    """|v·z| ≤ ‖u(λ)‖, tried where λ is the very edge μ: 5 % above the eigenvalue in hand."""
-    spectrum = torch.cat([torch.tensor([1.05, 1.0]), torch.linspace(-0.2, 0.2, 48)]).double()
-    vectors = torch.linalg.qr(random_rows(50, 50, seed)).Q
-    operator = DenseOperator((vectors * spectrum) @ vectors.T)
-    z = random_rows(1, 50, seed + 100)
-    z /= z.norm()
-    space = Subspace(operator)
-    space.expand(torch.cat([vectors[:, 1:2].T, z]))
-    sounding = Sounding(space.coordinates(z)[:, 0])
-    for _ in range(rounds):
-        space.expand(sounding.doubt(space, space.ritz(), 1)[1])
-    ritz = space.ritz()
-    assert float(ritz.values[0]) < 1.01, "the hidden eigenvalue is still hidden"
-    doubt, direction = sounding.doubt(space, ritz, 1)
-    hidden = abs(float(vectors[:, 0] @ z[0]))
-    assert hidden <= float(direction.norm()) * (1 + 1e-9)
-    assert doubt == min(1.0, float(direction.norm()) * (2 * 50 / torch.pi) ** 0.5)
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("rounds", [0, 1, 3, 6])
+def test_no_eigenvector_beside_the_pairs_has_more_of_z_than_is_left_over(seed, rounds):
+    """|w·z| ≤ ‖u(ν)‖ for the top eigenpair (ν, w) of the compressed matrix, wherever the space is still below ν."""
+    operator = DenseOperator(symmetric(40, seed))
+    space, sounding, z, _ = sounded(operator, 1, rounds, seed)
+    aside = space.combine(torch.nn.functional.pad(sounding._aside, (0, 0, 0, space.size - len(sounding._aside))))[0]
+    beside = torch.eye(40, dtype=torch.float64) - torch.outer(aside, aside)
+    values, vectors = torch.linalg.eigh(beside @ operator.matrix @ beside)
+    rest = sounding.rest(space)
+    assert rest.highest < values[-1]
+    doubt, u = rest.doubt(float(values[-1]))
+    assert abs(float(vectors[:, -1] @ z)) <= float(u.norm()) * (1 + 1e-9)
+    assert rest.doubt(2 * float(values[-1]))[0] < doubt, "the higher the level, the less room for doubt"
 
 
 class Diagonal(SymmetricOperator):

@@ -20,6 +20,7 @@ from studyrun.plugin import (
     Reading,
     Snapshot,
     Statistics,
+    eigenvector_evidence,
 )
 
 
@@ -53,11 +54,9 @@ class CurvatureByLayer(Probe):
         if self.of == "gradient_square":
             words = "share of the running average of the squared gradient in the tensor"
             return [Channel("share", words, dims, "⟨g²⟩_W / ⟨g²⟩", nan="the gradient has been zero so far")]
-        residual = ("norm of the residual Hv − λv", (), "‖Hv − λv‖", "loss / parameter²")
         return [
             Channel("share", "share of the top eigenvector in the tensor", dims, "‖v₁_W‖²", nan=NO_VECTOR),
-            Channel("residual", *residual),
-            Channel("converged", "residual within the tolerance asked for", dtype="bool"),
+            *eigenvector_evidence(),
         ]
 
     def eigenpair_request(self, context: Context) -> EigenpairRequest | None:
@@ -74,7 +73,7 @@ class CurvatureByLayer(Probe):
             return {"share": _shares(snapshot, average)}, average
         pairs = snapshot.eigenpairs(1, self.tolerance, statistics=self.statistics)
         share = _shares(snapshot, pairs.known_vectors[:, 0].double().square())
-        return {"share": share, "residual": pairs.residuals[0], "converged": pairs.converged[0]}, carry
+        return {"share": share, **pairs.vector_evidence()}, carry
 
 
 def _shares(snapshot: Snapshot, weights: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ class GaussNewton(Probe):
             "curvature": signs * torch.cat([one.known_values for one in pairs]),
             "residual": torch.cat([one.residuals for one in pairs]),
             "error": torch.cat([one.errors for one in pairs]),
+            "separation": torch.cat([one.gaps for one in pairs]),
             "matvecs": hessian.products + gauss_newton.products - before,
             "converged": torch.cat([one.converged for one in pairs]),
             "unconverged": signs * torch.cat([one.evidence()["unconverged"] for one in pairs]),

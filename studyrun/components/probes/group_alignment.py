@@ -17,6 +17,7 @@ from studyrun.plugin import (
     Reading,
     Snapshot,
     curvature,
+    eigenvector_evidence,
 )
 
 ZERO = "the group's gradient is zero"
@@ -47,22 +48,21 @@ class GroupAlignment(Probe):
             Channel("cos2", "alignment with the top eigenvector", dims, "cos²θ_k", nan=f"{ZERO}, or {NO_VECTOR}"),
             Channel("influence", "curvature influence", dims, "C_k", f"({gradient})²", nan=NO_VECTOR),
             Channel("gradient_norm", "norm of the group's gradient", dims, "‖∇ℓ_k‖", gradient),
-            Channel("residual", "norm of the residual Hv − λv", (), "‖Hv₁ − λv₁‖", "loss / parameter²"),
-            Channel("converged", "residual within the tolerance asked for", dtype="bool"),
+            *eigenvector_evidence(),
         ]
 
     def eigenpair_request(self, context: Context) -> EigenpairRequest:
-        return EigenpairRequest(1, self.tolerance)
+        return EigenpairRequest(min(2, context.parameters), self.tolerance)
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
-        pairs, gradients = snapshot.eigenpairs(1, self.tolerance), snapshot.group_gradients.double()
+        k = min(2, snapshot.context.parameters)
+        pairs, gradients = snapshot.eigenpairs(k, self.tolerance), snapshot.group_gradients.double()
         along = gradients @ pairs.known_vectors[:, 0].double()
         norms = curvature.norms(gradients)
         reading = {
             "cos2": (along / norms).square(),
             "influence": along.square(),
             "gradient_norm": norms,
-            "residual": pairs.residuals[0],
-            "converged": pairs.converged[0],
+            **pairs.vector_evidence(),
         }
         return reading, carry

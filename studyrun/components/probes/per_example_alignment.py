@@ -19,6 +19,7 @@ from studyrun.plugin import (
     Snapshot,
     Statistics,
     curvature,
+    eigenvector_evidence,
 )
 
 
@@ -49,16 +50,16 @@ class PerExampleAlignment(Probe):
         return [
             Channel("cos2", words, dims, "cos²(∇ℓ_i, v₁)", dtype="float32", nan=nan),
             Channel("gradient_norm", "norm of the example's gradient", dims, "‖∇ℓ_i‖", steep, dtype="float32"),
-            Channel("residual", "norm of the residual Hv − λv", (), "‖Hv₁ − λv₁‖", "loss / parameter²"),
-            Channel("converged", "residual within the tolerance asked for", dtype="bool"),
+            *eigenvector_evidence(),
         ]
 
     def eigenpair_request(self, context: Context) -> EigenpairRequest:
-        return EigenpairRequest(1, self.tolerance, statistics=self.statistics)
+        return EigenpairRequest(min(2, context.parameters), self.tolerance, statistics=self.statistics)
 
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         train = snapshot.context.data.train
-        pairs = snapshot.eigenpairs(1, self.tolerance, statistics=self.statistics)
+        k = min(2, snapshot.context.parameters)
+        pairs = snapshot.eigenpairs(k, self.tolerance, statistics=self.statistics)
         losses = partial(snapshot.per_example, statistics=self.statistics)
         question = (losses, list(snapshot.parameters.values()), train.inputs, train.targets)
         top, chunk_size = pairs.known_vectors[:, 0], snapshot.chunk_size
@@ -67,7 +68,6 @@ class PerExampleAlignment(Probe):
         reading = {
             "cos2": curvature.cosines_squared(along.slopes, norms),
             "gradient_norm": norms,
-            "residual": pairs.residuals[0],
-            "converged": pairs.converged[0],
+            **pairs.vector_evidence(),
         }
         return reading, carry

@@ -24,6 +24,7 @@ from studyrun.plugin import (
     Snapshot,
     Statistics,
     curvature,
+    eigenvector_evidence,
 )
 
 PATHS = ("forward", "reverse", "one by one")
@@ -64,8 +65,7 @@ class PerExampleCurvature(Probe):
         found = [
             Channel("slope", "slope along the top eigenvector", dims, "∇ℓ_i·v₁", "loss / parameter", **single),
             Channel("curvature", "curvature along the top eigenvector", dims, "v₁ᵀH_i v₁", curved, **single),
-            Channel("residual", "norm of the residual Hv − λv", (), "‖Hv₁ − λv₁‖", curved),
-            Channel("converged", "residual within the tolerance asked for", dtype="bool"),
+            *eigenvector_evidence(curved),
             Channel("path", "how it was differentiated: 0 forward, 1 reverse, 2 one by one", dtype="int64"),
         ]
         if self.gradient_norms:
@@ -98,8 +98,7 @@ class PerExampleCurvature(Probe):
         reading: dict[str, Any] = {
             "slope": found.slopes,
             "curvature": found.curvatures,
-            "residual": pairs.residuals[0],
-            "converged": pairs.converged[0],
+            **pairs.vector_evidence(),
             "path": PATHS.index(found.path),
         }
         if self.gradient_norms:

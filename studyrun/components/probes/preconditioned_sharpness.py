@@ -69,7 +69,8 @@ class PreconditionedSharpness(Probe):
     def measure(self, snapshot: Snapshot, carry: Carry) -> tuple[Reading, Carry]:
         preconditioner = snapshot.preconditioner
         if not bool((torch.isfinite(preconditioner) & (preconditioner > 0)).all()):
-            none = dict.fromkeys(("eigenvalue", "residual", "error", "unconverged"), torch.full((self.k,), torch.nan))
+            missing = ("eigenvalue", "residual", "error", "separation", "unconverged")
+            none = dict.fromkeys(missing, torch.full((self.k,), torch.nan))
             return {**none, "matvecs": 0, "doubt": 1.0, "converged": torch.zeros(self.k, dtype=torch.bool)}, carry
         operator = curvature.PreconditionedOperator(snapshot.hessian, preconditioner)
         pairs, carry = snapshot.follow(

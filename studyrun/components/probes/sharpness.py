@@ -29,8 +29,9 @@ class Sharpness(Probe):
     """Sharpness: the largest eigenvalues of the Hessian of the training loss.
 
     S(θ) = λ_1(∇²L(θ)), and with k > 1 the k algebraically largest, by block Rayleigh–Ritz from the last step's
-    eigenvectors. A recorded value is within `residual` of an eigenvalue, and within residual² / gap of it; one that did
-    not converge is NaN, with the estimate in `unconverged`. Unit: loss per squared parameter. Cost, in products of
+    eigenvectors. A recorded value is within `residual` of an eigenvalue, and within `error` of the k-th largest where
+    `separation` is known, unless one was missed, of which `doubt` is the chance. One that did not converge is NaN, with
+    the estimate in `unconverged`. Unit: loss per squared parameter. Cost, in products of
     about one gradient each, measured in the default study: 21 cold and 5 warm ten steps later with k = 1, 40 and 8 with
     k = 2; one solve serves all probes that need eigenvectors at a step, and `matvecs` are its products.
 
@@ -90,6 +91,6 @@ class Sharpness(Probe):
         )
         missing = self._followed(snapshot.context) - len(pairs.values)
         reading = {"eigenvalue": pairs.known_values, **pairs.evidence()}
-        for name in ("eigenvalue", "residual", "error", "unconverged"):
+        for name in ("eigenvalue", "residual", "error", "separation", "unconverged"):
             reading[name] = pad(reading[name], (0, missing), value=torch.nan)
         return {**reading, "converged": pad(pairs.converged, (0, missing))}, carry
