@@ -26,14 +26,14 @@ def ritz_bounds(
     scale = float(torch.cat([values.abs(), residuals]).max())  # squares of what is very large or small leave the range
     if not 0 < scale < torch.inf:
         return residuals.clone(), torch.zeros_like(values)
-    values, residuals = values / scale, residuals / scale
+    own, values, residuals = residuals, values / scale, residuals / scale
     total, below = residuals.square().sum().sqrt(), values - (-torch.inf if level is None else level / scale)
     apart = (values[:, None] - values).abs() - total
     gaps = torch.minimum(apart.fill_diagonal_(torch.inf).amin(dim=1), below).clamp_min(0)
     alone = torch.where(gaps > 0, residuals.square() / gaps, torch.inf)
     if level is None:
         gaps[-1] = torch.nan
-        return scale * residuals.where(~(gaps > residuals), alone), scale * gaps
+        return torch.where(gaps > residuals, scale * alone, own), scale * gaps
     half = (below - total.square() / below[-1]) / 2
     together = torch.where(half > 0, total.square() / (half + torch.hypot(half, total)), total)
     return scale * torch.minimum(torch.minimum(alone, together), total), scale * gaps
