@@ -74,6 +74,27 @@ def assert_one_run(project: Path, text: str) -> None:
         assert (first / path).read_bytes() == (again / path).read_bytes(), path
 
 
+DRAWN = """
+import numpy as np
+
+from studyrun.plugin import Claim, Verdict
+
+
+class OwnClaim(Claim):
+    \"\"\"Decided by drawing again from the losses.\"\"\"
+
+    def decide(self, ensemble):
+        losses = ensemble.runs[0]["baseline"]["loss"]["train"].values
+        return Verdict(True, float(np.random.choice(losses, 100).mean()), None, "drawn", 1)
+"""
+
+
+def test_a_claim_that_draws_is_decided_alike(project: Path) -> None:
+    (project / "plugins" / "claims").mkdir(parents=True)
+    (project / "plugins" / "claims" / "own_claim.py").write_text(DRAWN)
+    assert_one_run(project, STUDY.replace(", PROBE", "") + "claims: [own_claim]\n")
+
+
 def test_what_is_generated_gives_one_run(project: Path) -> None:
     for kind in ("model", "dataset", "groups", "loss", "optimizer", "probe", "trigger", "figure", "claim"):
         assert call(["new", kind, f"own_{kind}"]) == 0

@@ -1,4 +1,4 @@
-"""Random numbers that code draws while it is imported, before any study and its seeds are known."""
+"""Random numbers that code draws where no seed of a study is at hand: as it is imported, and in reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARIES = ("numpy", "torch")
 
 
 @contextmanager
-def drawing_alike(source: bytes) -> Iterator[None]:
+def drawing_alike(source: bytes = b"") -> Iterator[None]:
     """Let code draw the same from the global generators in every process, and leave them as they were.
 
     Of the libraries only those that are imported already, or that the source names, can be drawn from.

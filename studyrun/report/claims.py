@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, cast
 
+from studyrun.code.drawing import drawing_alike
 from studyrun.component import Claim, ComparingClaim, Verdict
 from studyrun.errors import StudyrunError
 from studyrun.report.blocks import Block, blocks, build, compares
@@ -68,7 +69,8 @@ def decide_all(ensembles: Sequence[Ensemble]) -> Iterator[DecidedClaim]:
 def _decide(block: Block, ensembles: Sequence[Ensemble]) -> Verdict:
     try:
         claim = cast(Claim, build("claims", block, ensembles[0].run))
-        verdict = claim.decide_all(ensembles) if isinstance(claim, ComparingClaim) else claim.decide(ensembles[0])
+        with drawing_alike():
+            verdict = claim.decide_all(ensembles) if isinstance(claim, ComparingClaim) else claim.decide(ensembles[0])
     except StudyrunError as error:
         return Verdict.undecided(str(error))
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises, the other claims are decided

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from warnings import catch_warnings, simplefilter
 
+from studyrun.code.drawing import drawing_alike
 from studyrun.component import ComparingFigure, Figure
 from studyrun.errors import NothingToDrawError, StudyrunError, TraceError
 from studyrun.report.blocks import Block, blocks, build
@@ -119,7 +120,7 @@ def draw_with(
 ) -> DrawnFigure:
     """Draw with any function of a canvas that returns a caption. What breaks is put in words."""
     try:
-        with house_style(), catch_warnings(record=True) as warned:
+        with house_style(), drawing_alike(), catch_warnings(record=True) as warned:
             simplefilter("default")
             canvas = ReportCanvas(palette)
             caption = picture(canvas)
