@@ -16,7 +16,7 @@ from studyrun.study.schema import TRUNK, ProbeEntry
 
 
 def show_plan(study: Study, as_json: bool) -> None:
-    """Load the data, ask every probe and trigger whether it fits, and print the plan."""
+    """Carry out the whole check before a run, and print the plan. Raises what the run would be refused for."""
     first = replace(study_from_member(study, study.members[0]), source=study.source) if study.members else study
     plan = plan_of(study, prepare(first, data_folder()))
     if as_json:
@@ -52,6 +52,7 @@ def plan_of(study: Study, prepared: Prepared) -> dict[str, Any]:
         "members": [{"name": one.name, "overrides": dict(one.overrides)} for one in study.members],
         "profiles": study.profiles,
         "settings": study.settings,
+        "warnings": prepared.warnings,
     }
 
 
@@ -123,6 +124,8 @@ def _in_words(plan: Mapping[str, Any]) -> Iterator[str]:
     if plan["members"]:
         yield f"members ({len(plan['members'])})"
         yield from (f"  {member['name']}" for member in plan["members"])
+    yield from (f"warning: {text}" for text in plan["warnings"])
+    yield "checked as before a run: all data, groups, batches, derivatives, and every arm's probes and triggers"
     yield "nothing was run, and nothing was written"
 
 

@@ -21,6 +21,9 @@ class Probe(Component):
     figures: ClassVar[tuple[str, ...]] = ()
     """Figure components that show this probe in a report; empty: each channel is drawn by its dimensions."""
     default_schedule: ClassVar[Mapping[str, Any]] = {"every": 1}
+    second_order: ClassVar[bool] = False
+    """Whether it takes second derivatives of the loss other than by an `eigenpair_request`: before a run, the model is
+    then looked at for whether it has them."""
 
     @abstractmethod
     def channels(self, context: Context) -> Sequence[Channel]:

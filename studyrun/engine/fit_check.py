@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from studyrun.component import Loss, Split
 from studyrun.curvature.flat import chunks
-from studyrun.engine import random_state
 from studyrun.engine.data_check import type_name
 from studyrun.engine.explain import naming
 from studyrun.engine.findings import Findings
 from studyrun.engine.problem import Problem
+from studyrun.engine.random_state import seeded
 from studyrun.errors import ComponentError, ProbeError
 
 EXAMPLES_TO_COMPARE = 8
@@ -28,12 +28,16 @@ def few_examples(split: Split, most: int = EXAMPLES_TO_COMPARE) -> Split:
     return split.take(torch.tensor(sorted(set(places)), device=split.inputs.device))
 
 
+def first_examples(split: Split, count: int) -> Split:
+    """The first examples, in copies: a model that writes to its inputs must not write to the data."""
+    return Split(split.inputs[:count].clone(), split.targets[:count].clone())
+
+
 def check_fit(problem: Problem, findings: Findings) -> None:
     """Raise `ComponentError` if model, loss and data do not go together; what is only odd is a warning."""
     names = problem.study.names
-    first = problem.data.train.take(slice(0, 2))
     before = _parameter_names(problem.model)
-    _pass_through(problem, first)
+    _pass_through(problem, first_examples(problem.data.train, 2))
     if made := _parameter_names(problem.model) - before:
         raise ComponentError(
             f"model {names['model']!r} makes parameter {sorted(made)[0]!r} in its first forward pass, too late to be "
@@ -59,16 +63,12 @@ def _pass_through(problem: Problem, few: Split) -> Tensor:
     names = problem.study.names
     who = f"model {names['model']!r} and loss {names['loss']!r} do not fit the data set {names['dataset']!r}"
     shapes = f"inputs {tuple(few.inputs.shape)}, targets {tuple(few.targets.shape)}"
-    state = random_state.capture(problem.device)
-    try:
-        with naming(f"{who} ({shapes})", problem, memory=True), torch.no_grad():
-            parameters = tuple(problem.named_tensors.values())
-            for statistics in ("eval", "train"):
-                outputs = problem.forward(parameters, few.inputs, statistics=statistics)
-                _check_outputs(problem, outputs, len(few))
-            losses = problem.loss.per_example(outputs, few.targets)
-    finally:
-        random_state.restore(state, problem.device)
+    with naming(f"{who} ({shapes})", problem, memory=True), torch.no_grad():
+        parameters = tuple(problem.named_tensors.values())
+        for statistics in ("eval", "train"):
+            outputs = problem.forward(parameters, few.inputs, statistics=statistics)
+            _check_outputs(problem, outputs, len(few))
+        losses = problem.loss.per_example(outputs, few.targets)
     if not isinstance(losses, Tensor) or losses.shape != (len(few),):
         found = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
         raise ComponentError(
@@ -159,13 +159,9 @@ def check_groups(problem: Problem, findings: Findings) -> None:
 
 
 def _pass_one(problem: Problem) -> None:
-    few, parameters = problem.data.train.take(slice(0, 1)), tuple(problem.named_tensors.values())
-    state = random_state.capture(problem.device)
-    try:
-        with torch.no_grad():
-            problem.per_example(parameters, few.inputs, few.targets)
-    finally:
-        random_state.restore(state, problem.device)
+    few, parameters = first_examples(problem.data.train, 1), tuple(problem.named_tensors.values())
+    with torch.no_grad():
+        problem.per_example(parameters, few.inputs, few.targets)
 
 
 def _sizes(examples: int, batch: int | None, chunk: int) -> Iterator[int]:
@@ -210,19 +206,15 @@ def check_curvature(problem: Problem) -> None:
 
 
 def _loss_is_a_function(problem: Problem) -> bool:
-    """Whether a few examples have the same losses twice in training mode. The global random state is left alone."""
-    few = problem.data.train.take(slice(0, EXAMPLES_TO_COMPARE))
+    """Whether a few examples have the same losses twice in training mode."""
+    few = few_examples(problem.data.train)
     parameters = [_beside(value) for value in problem.named_tensors.values()]
-    before = random_state.capture(problem.device)
-    try:
-        with torch.no_grad():
-            first, second = (problem.per_example(parameters, few.inputs, few.targets) for _ in range(2))
-    finally:
-        random_state.restore(before, problem.device)
+    with torch.no_grad():
+        first, second = (problem.per_example(parameters, few.inputs, few.targets) for _ in range(2))
     return torch.allclose(first, second, rtol=1e-3, atol=0, equal_nan=True)
 
 
 def _beside(value: Tensor) -> Tensor:
     """A parameter moved a little: behind a last layer of zeros no randomness would be seen."""
-    generator = random_state.seeded(0, "beside")
+    generator = seeded(0, "beside")
     return value.detach() + 0.01 * torch.randn(value.shape, generator=generator).to(value)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from studyrun.curvature.memory import ran_out_of_memory
+from studyrun.engine.explain import naming
 from studyrun.engine.problem import Problem
 from studyrun.engine.random_state import forked
 from studyrun.errors import ProbeError
@@ -39,7 +40,8 @@ class MarkGuard:
         hidden = self._problem.hidden["training"]
         kept = hidden.now()
         try:
-            with forked(self._problem.study.seed.probe, who, step, device=self._problem.device) as rewind:
+            seed = self._problem.study.seed.probe
+            with forked(seed, who, step, device=self._problem.device) as rewind, naming(who, self._problem, ProbeError):
                 yield rewind
         finally:
             if hidden.now() is not kept:

@@ -9,6 +9,7 @@ import numpy as np
 
 from studyrun.component import Carry, Context, EigenpairRequest
 from studyrun.curvature.memory import ran_out_of_memory
+from studyrun.engine.explain import told
 from studyrun.engine.guard import MarkGuard
 from studyrun.engine.ledger import Ledger
 from studyrun.engine.plain import NotPlainError, copied
@@ -83,7 +84,7 @@ def _one(
         kind = type(error).__name__
         if not ran_out_of_memory(error):
             raise ProbeError(
-                f"probe {entry.label!r} ({entry.use}) failed at step {snapshot.step}: {kind}: {error}"
+                f"probe {entry.label!r} ({entry.use}) failed at step {snapshot.step}: {told(error, snapshot.problem)}"
             ) from error
         lacked = f"{kind}: {error}"
     else:

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from studyrun.component import Trigger
+from torch import Tensor
+
+from studyrun.component import Loss, Trigger
 from studyrun.engine.best import followed
 from studyrun.engine.explain import naming
 from studyrun.engine.findings import Findings
 from studyrun.engine.fit_check import check_batches, check_curvature, check_fit, check_groups
+from studyrun.engine.gradient_check import check_derivatives
 from studyrun.engine.problem import Problem, build_problem
 from studyrun.engine.random_state import forked
 from studyrun.engine.rehearsal import rehearse, repeat, undone
@@ -47,13 +50,8 @@ def prepare(study: Study, data_folder: Path) -> Prepared:
     findings = Findings()
     problem = build_problem(study, data_folder, findings)
     arms = {TRUNK: problem} | {branch.name: problem.with_study(branch.study) for branch in study.branches}
-    with undone(problem) as first:
-        if _check_losses(arms, findings):
-            check_groups(problem, findings)
-            for name, arm in arms.items():
-                check_batches(arm, "" if name == TRUNK else f"arm {name!r}: ", findings)
-            rehearse(arms.values(), first, findings)
-            repeat(problem, first, data_folder, findings)
+    with undone(problem) as first, forked(study.seed.probe, "check", device=problem.device):
+        _check_passes(arms, first, data_folder, findings)
         channels = {name: _channels(arm, findings) for name, arm in arms.items()}
         with findings.noting():
             followed(study.checkpoints, channels[TRUNK])
@@ -63,20 +61,36 @@ def prepare(study: Study, data_folder: Path) -> Prepared:
     return Prepared(study, problem, channels, tuple(findings.warnings))
 
 
-def _check_losses(arms: Mapping[str, Problem], findings: Findings) -> bool:
-    """Check model, data and each different loss together; returns whether they fit."""
-    before, seen = len(findings.faults), []
-    for arm in arms.values():
-        if arm.loss in seen:
-            continue
-        seen.append(arm.loss)
+def _check_passes(
+    arms: Mapping[str, Problem], first: Mapping[str, Tensor], data_folder: Path, findings: Findings
+) -> None:
+    """Pass a few examples through the model under every loss: forward, then as a step does, then to differentiate.
+
+    Each of these looks makes sense only where the one before it found no fault.
+    """
+    trunk, before = arms[TRUNK], len(findings.faults)
+    of_different_losses = [arm for place, arm in enumerate(arms.values()) if arm.loss not in _losses(arms)[:place]]
+    for arm in of_different_losses:
         with findings.noting():
             check_fit(arm, findings)
             check_curvature(arm)
     for arm in arms.values():
         with findings.noting():
             check_optimizer(arm)
-    return len(findings.faults) == before
+    if len(findings.faults) > before:
+        return
+    check_groups(trunk, findings)
+    for name, arm in arms.items():
+        check_batches(arm, "" if name == TRUNK else f"arm {name!r}: ", findings)
+    rehearse(arms.values(), first, findings)
+    repeat(trunk, first, data_folder, findings)
+    if len(findings.faults) == before:
+        for arm in of_different_losses:
+            check_derivatives(arm, findings)
+
+
+def _losses(arms: Mapping[str, Problem]) -> list[Loss]:
+    return [arm.loss for arm in arms.values()]
 
 
 def check_optimizer(problem: Problem) -> None:

@@ -219,7 +219,9 @@ class Problem:
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor, *, statistics: Statistics = "train") -> Tensor:
         """The outputs (n, o) as a function of the parameters; buffers are left as they are."""
         state: dict[str, Tensor] = dict(zip(self.named_tensors, parameters, strict=True))
-        state |= {name: buffer.clone() for name, buffer in self.named_buffers.items()}
+        copies: dict[int, Tensor] = {}  # of a buffer that stands under two names one
+        for name, buffer in self.named_buffers.items():
+            state[name] = copies.setdefault(id(buffer), buffer.clone())
         with nullcontext() if statistics == "train" else self._evaluation_mode():
             outputs: Tensor = functional_call(self.model, state, (inputs,))
         return outputs

@@ -12,6 +12,7 @@ import torch
 
 from studyrun.curvature.coupling import examples_are_coupled
 from studyrun.curvature.memory import memory_asked, ran_out_of_memory
+from studyrun.engine.explain import naming
 from studyrun.engine.problem import Problem
 from studyrun.engine.snapshot import LiveSnapshot
 from studyrun.errors import ProbeError, StudyrunError
@@ -114,12 +115,13 @@ def free(snapshot: LiveSnapshot) -> None:
 
 @contextmanager
 def training_explained(problem: Problem, step: int) -> Iterator[None]:
-    """Raise `StudyrunError` that says what to do where the training step itself runs out of memory.
+    """Raise `StudyrunError` that says what to do where the training step itself fails, in whatever library.
 
-    It is not tried again: chunks of another size would train to other bits.
+    What runs out of memory is not tried again: chunks of another size would train to other bits.
     """
     try:
-        yield
+        with naming(f"the training step at step {step}", problem, StudyrunError):
+            yield
     except Exception as error:
         heed()
         if not ran_out_of_memory(error):

@@ -28,6 +28,7 @@ class BatchSharpness(Probe):
 
     cites: ClassVar[tuple[str, ...]] = ("arXiv:2412.20553",)
     figures: ClassVar[tuple[str, ...]] = ("sharpness",)
+    second_order: ClassVar[bool] = True
     default_schedule: ClassVar[Mapping[str, Any]] = {"every": 10}
 
     batches: Annotated[int, Field(ge=2)] = 32

@@ -40,6 +40,7 @@ class GaussNewton(Probe):
 
     cites: ClassVar[tuple[str, ...]] = ("arXiv:2406.00127",)
     figures: ClassVar[tuple[str, ...]] = ("gauss_newton",)
+    second_order: ClassVar[bool] = True
     default_schedule: ClassVar[Mapping[str, Any]] = {"every": 10}
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3

@@ -40,6 +40,7 @@ class HessianTrace(Probe):
 
     cites: ClassVar[tuple[str, ...]] = ("arXiv:2010.09649",)
     figures: ClassVar[tuple[str, ...]] = ("hessian_trace",)
+    second_order: ClassVar[bool] = True
     default_schedule: ClassVar[Mapping[str, Any]] = {"every": 100}
 
     of: OperatorKind = "hessian"

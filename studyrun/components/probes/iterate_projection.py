@@ -41,6 +41,7 @@ class IterateProjection(Probe):
 
     cites: ClassVar[tuple[str, ...]] = ("arXiv:2311.04163",)
     figures: ClassVar[tuple[str, ...]] = ("iterate_projection",)
+    second_order: ClassVar[bool] = True
 
     freeze: TriggerOption | None = None
     """The trigger that freezes v, as in `{use: edge_of_stability}`; null freezes at the first measurement."""

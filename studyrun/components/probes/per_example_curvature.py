@@ -48,6 +48,7 @@ class PerExampleCurvature(Probe):
 
     cites: ClassVar[tuple[str, ...]] = ("arXiv:2311.04163",)
     figures: ClassVar[tuple[str, ...]] = ("per_example_curvature",)
+    second_order: ClassVar[bool] = True
     default_schedule: ClassVar[Mapping[str, Any]] = {"every": 10}
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3

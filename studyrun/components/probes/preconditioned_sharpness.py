@@ -40,6 +40,7 @@ class PreconditionedSharpness(Probe):
 
     cites: ClassVar[tuple[str, ...]] = ("arXiv:2207.14484",)
     figures: ClassVar[tuple[str, ...]] = ("sharpness",)
+    second_order: ClassVar[bool] = True
     default_schedule: ClassVar[Mapping[str, Any]] = {"every": 10}
 
     k: Annotated[int, Field(ge=1, le=1000)] = 1

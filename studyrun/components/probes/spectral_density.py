@@ -48,6 +48,7 @@ class SpectralDensity(Probe):
 
     cites: ClassVar[tuple[str, ...]] = ("arXiv:1901.10159",)
     figures: ClassVar[tuple[str, ...]] = ("spectral_density",)
+    second_order: ClassVar[bool] = True
     default_schedule: ClassVar[Mapping[str, Any]] = {"every": {"log": 3}}
 
     of: OperatorKind = "hessian"
