@@ -35,8 +35,8 @@ REMEDIES = (
     ),
     (
         r"One of the differentiated Tensors does not require grad",
-        "a frozen parameter (requires_grad=False) is differentiated: take the parameters of the snapshot, which are "
-        "those that are trained",
+        "a parameter is frozen (requires_grad=False) that is differentiated: set requires_grad in `build` and nowhere "
+        "else, and in a probe take the parameters of the snapshot, which are those that are trained",
     ),
     (
         r"appears to not have been used in the graph",
