@@ -8,8 +8,8 @@ against the gradient:
     (L(θ + h v) − L(θ − h v)) / 2h  =  ⟨∇L(θ), v⟩ + O(h²) + ε(L)/h.
 
 No tolerance is guessed. ε(L) is measured, by moving every parameter by one unit in its last place. h is chosen so that
-ε(L)/h is a hundredth of what is expected. The O(h²), and what a kink (ReLU, max) near θ adds, is measured by a second
-step of 4h. A mismatch counts where it exceeds 2 % and four times both. θ lies a little beside the initial parameters:
+ε(L)/h is a four-hundredth of what is expected. The O(h²), and what a kink (ReLU, max) near θ adds, is measured by a second
+step of 4h. A mismatch counts where it exceeds half a percent and four times both. θ lies a little beside the initial parameters:
 these may stand on a kink exactly (a bias of zero behind an input of zeros), or hide all layers behind a head of zeros.
 Along v each tensor moves by a share of its own size: first along its own gradient, with a random sign, where nothing
 cancels and rounding matters least; then in random directions, where a gradient's missing part shows that lies at right
@@ -36,8 +36,8 @@ from studyrun.curvature.primitives import twice_differentiable
 from studyrun.engine.problem import Problem
 from studyrun.engine.random_state import forked, seeded
 
-SHARE = 0.01  # of what is expected, which rounding may make of a difference
-WRONG = 0.02  # of what is expected: a smaller mismatch is not told
+SHARE = 0.0025  # of what is expected, which rounding may make of a difference
+WRONG = 0.005  # of what is expected: a smaller mismatch is not told
 LARGEST = 0.05  # of a parameter tensor's own size, by which it is moved at most
 MISSED = 0.1  # of what is expected: with more doubt than this nothing is known
 Parts = Sequence[Tensor]

@@ -273,7 +273,7 @@ def test_what_cannot_be_trained_is_refused_by_name(load: Load, tmp_path: Path, k
     ("kind", "words"),
     [
         ("thaws", r"model 'ordinary' unfreezes parameter 'first.weight' as it trains, .* set requires_grad in `build`"),
-        ("freezes", r"cannot be differentiated: .*in layer 'first' \(Linear\) of model 'ordinary', ordinary.py:\d+"),
+        ("freezes", r"'ordinary' .*RuntimeError: .*requires?_grad"),
     ],
 )
 def test_a_model_that_changes_what_is_trained_is_stopped(load: Load, tmp_path: Path, kind: str, words: str) -> None:
