@@ -8,12 +8,12 @@ against the gradient:
     (L(θ + h v) − L(θ − h v)) / 2h  =  ⟨∇L(θ), v⟩ + O(h²) + ε(L)/h.
 
 No tolerance is guessed. ε(L) is measured, by moving every parameter by one unit in its last place. h is chosen so that
-ε(L)/h is a four-hundredth of what is expected. The O(h²), and what a kink (ReLU, max) near θ adds, is measured by a second
-step of 4h. A mismatch counts where it exceeds half a percent and four times both. θ lies a little beside the initial parameters:
-these may stand on a kink exactly (a bias of zero behind an input of zeros), or hide all layers behind a head of zeros.
-Along v each tensor moves by a share of its own size: first along its own gradient, with a random sign, where nothing
-cancels and rounding matters least; then in random directions, where a gradient's missing part shows that lies at right
-angles to the rest of it.
+ε(L)/h is a four-hundredth of what is expected. The O(h²), and what a kink (ReLU, max) near θ adds, is measured by a
+second step of 4h. A mismatch counts where it exceeds half a percent and four times both. θ lies a little beside the
+initial parameters: these may stand on a kink exactly (a bias of zero behind an input of zeros), or hide all layers
+behind a head of zeros. Along v each tensor moves by a share of its own size: first along its own gradient, with a
+random sign, where nothing cancels and rounding matters least; then in random directions, where a gradient's missing
+part shows that lies at right angles to the rest of it.
 
 For the Hessian the same is done with (∇L(θ + h v) − ∇L(θ − h v)) / 2h and the product H v of the study's own operator.
 A mismatch in single precision is decided in float64, and so is what single precision cannot tell, since many kinks or
