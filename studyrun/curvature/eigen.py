@@ -198,7 +198,7 @@ def _found(search: Exploration, start: WarmStart | None, products: int) -> Eigen
 
 def _certainty(search: Exploration) -> tuple[float, Tensor, Tensor]:
     """The doubt, the errors and the gaps."""
-    k, doubt = search.wanted, min(search.doubt, 1.0)
+    k, doubt = search.wanted, search.doubt if search.doubt < 1 else 1.0
     found = _bounded(search)
     if found is None:
         return (1.0 if search.evidence else doubt), *ritz_bounds(search.ritz.values[:k], search.residuals, None)

@@ -40,15 +40,14 @@ class Explored(TypedDict):
 
 def explored(sounding: Sounding, rest: Rest, level: float, doubt: float) -> Explored:
     """Return the evidence of a sounding. No product is spent."""
-    size = max(abs(level), abs(rest.highest))  # x is of the size of 1 / level, whose square may be no number
-    solution = size * rest.solution(level)
+    solution, size = rest.solution(level), rest.size(level)
     norm = float(solution.norm())
     unit = (solution / norm)[:, None]
     row, image = rest.space.combine(unit)[0], rest.space.residual(unit, torch.zeros_like(unit))[0]
     return Explored(
         solution=row,
         image=image,
-        scale=certainty(len(row)) * (norm / size),
+        scale=certainty(len(row)) * norm / size,
         level=level,
         doubt=doubt,
         held=sounding.held,

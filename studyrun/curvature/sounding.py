@@ -16,7 +16,7 @@ MARGIN = 0.05  # a missed eigenvalue matters if it exceeds the smallest one retu
 RANGE_MARGIN = 1e-3  # and by this share of the largest |λ| seen,
 RESIDUAL_MARGIN = 2.5  # and by so many residuals
 SPENT = 0.8  # the share of the margin at which a sounding without a gap is taken; residuals use up the rest
-TINY = 1e-300  # so that 0 has something above it
+TINY = 1e-60  # above 0, where all that was seen is 0
 APART = 0.03  # the least share of an eigenvalue that counts as a gap below it
 
 
@@ -27,7 +27,7 @@ def certainty(size: int) -> float:
 
 def margin(ritz: Ritz, k: int, residual: float = 0.0) -> float:
     """Return by how much an eigenvalue must exceed θ_k to be worth finding."""
-    return max(MARGIN * float(ritz.values[k - 1].abs()), RANGE_MARGIN * ritz.scale, RESIDUAL_MARGIN * residual, TINY)
+    return max(MARGIN * float(ritz.values[k - 1].abs()), RANGE_MARGIN * ritz.scale, RESIDUAL_MARGIN * residual) or TINY
 
 
 def apart(ritz: Ritz, k: int) -> float:
@@ -106,14 +106,18 @@ class Rest:
         amid = self.highest + (lowest - self.highest) / 2
         return amid if lowest - self.highest > apart(ritz, held) and amid < lowest - residual else -inf
 
+    def size(self, level: float) -> float:
+        """Return √μ, as far as its size goes: times this, neither x(μ), like 1 / μ, nor H x leaves the numbers."""
+        return sqrt(max(abs(level), abs(self.highest)))
+
     def solution(self, level: float) -> Float64[Tensor, "m"]:
-        """Return the coordinates of x(μ)."""
-        return self.rotation @ (self.drawn / (level - self.values))
+        """Return the coordinates of x(μ), times its size."""
+        return self.rotation @ (self.drawn * (self.size(level) / (level - self.values)))
 
     def doubt(self, level: float) -> tuple[float, Float[Tensor, "1 p"]]:
         """Return √(2p/π) ‖u(μ)‖, inf where the subspace itself exceeds the level; and the direction to expand by, u."""
         sound = self.highest < level < inf
-        above = level if sound else self.highest + max(abs(self.highest) * MARGIN, TINY)
+        above = level if sound else self.highest + (abs(self.highest) * MARGIN or TINY)
         solution = self.solution(above)[:, None]
         u = self.space.residual(solution, self.space.projection @ solution)
-        return (certainty(u.shape[1]) * float(lengths(u)) if sound else inf), u
+        return (certainty(u.shape[1]) * float(lengths(u)) / self.size(above) if sound else inf), u

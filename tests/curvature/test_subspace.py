@@ -144,10 +144,10 @@ def test_the_doubt_is_the_residual_of_z_solved_beside_the_pairs(held):
     u = beside @ z - level * x + compressed @ x
     rest = sounding.rest(space)
     doubt, direction = rest.doubt(level)
-    torch.testing.assert_close(direction[0], u, rtol=1e-8, atol=1e-11)
+    torch.testing.assert_close(direction[0] / rest.size(level), u, rtol=1e-8, atol=1e-11)
     assert doubt == pytest.approx(float(u.norm()) * (2 * 30 / torch.pi) ** 0.5)
     assert rest.highest == pytest.approx(float(torch.linalg.eigvalsh(across.T @ compressed @ across).max()))
-    torch.testing.assert_close(basis @ rest.solution(level), x, rtol=1e-8, atol=1e-11)
+    torch.testing.assert_close(basis @ rest.solution(level) / rest.size(level), x, rtol=1e-8, atol=1e-11)
 
 
 def test_a_level_that_the_space_itself_exceeds_is_past_doubt():
@@ -183,7 +183,7 @@ def test_no_eigenvector_beside_the_pairs_has_more_of_z_than_is_left_over(seed, r
     rest = sounding.rest(space)
     assert rest.highest < values[-1]
     doubt, u = rest.doubt(float(values[-1]))
-    assert abs(float(vectors[:, -1] @ z)) <= float(u.norm()) * (1 + 1e-9)
+    assert abs(float(vectors[:, -1] @ z)) <= float(u.norm()) / rest.size(float(values[-1])) * (1 + 1e-9)
     assert rest.doubt(2 * float(values[-1]))[0] < doubt, "the higher the level, the less room for doubt"
 
 
