@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         importer = _importer(Path(self.path), module.__name__)
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": importer}
+        inspect.modulesbyfile[self.path] = module.__name__  # not an older module made of the same file
         with drawing_alike(self.get_data(self.path)):
             super().exec_module(module)
 

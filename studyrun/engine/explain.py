@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import studyrun
-from studyrun.curvature.memory import ran_out_of_memory
+from studyrun.curvature.memory import memory_asked, ran_out_of_memory
 from studyrun.errors import ComponentError, ProbeError, StudyrunError
 from studyrun.stopping import heed
 
@@ -171,6 +171,10 @@ def naming(
         raise
     except Exception as error:
         heed()
-        if ran_out_of_memory(error) and not memory:
-            raise
+        if ran_out_of_memory(error):
+            if not memory:
+                raise
+            asked = memory_asked(str(error))
+            text = f"{who}: memory ran out, {asked}: this needs a machine, or a device, with more of it"
+            raise StudyrunError(text) from error
         raise kind(f"{who}: {told(error, problem)}") from error

@@ -284,6 +284,7 @@ def test_the_first_comparison_may_lack_memory_but_training_may_not(carried, monk
         raise CPU
 
     monkeypatch.setattr(trainers, owner, tight)
+    monkeypatch.setattr("studyrun.engine.prepare.rehearse", lambda *_: None)  # it passes a few examples alone
     probe, fails = "  - {use: sharpness, every: 1}\n", StudyrunError if owner == "training_pass" else None
     run, _ = carried("run", probe, "chunk_size=20", *FLOAT64, fails=fails)
     assert run["baseline"].state == ("complete" if fails is None else "failed")
@@ -303,10 +304,11 @@ def test_a_training_step_that_lacks_memory_names_the_option(
             raise CPU
         return genuine(*arguments)
 
+    prepared = prepare(tiny("", "chunk_size=20", f"optimizer={optimizer}"), data_folder)
     monkeypatch.setattr(trainers, "training_pass", tight)
     words = rf"the training step ran out of memory at step 3 with chunks of {size} examples, asking for 3 GiB. "
     with pytest.raises(StudyrunError, match=words + rf".* a new run with a `chunk_size` below {size} would do"):
-        execute(prepare(tiny("", "chunk_size=20", f"optimizer={optimizer}"), data_folder), tmp_path, [], Silent())
+        execute(prepared, tmp_path, [], Silent())
     left = open_run(tmp_path)["baseline"]
     assert left["loss"].step.tolist() == [0, 1, 2]
     assert left.state == "failed"
@@ -335,7 +337,7 @@ def test_a_shortage_before_training_is_one_message_and_nobodys_fault(
     assert call(["run", str(study), "--out", str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
     assert re.fullmatch(
-        r"error: memory ran out \(.*opposing_signals.py:\d+\), asking for 3.73e\+08 GiB: .* with more of it\n", said
+        r"error: data set 'opposing_signals': memory ran out, asking for 3.73e\+08 GiB: .* with more of it\n", said
     )
     assert not (tmp_path / "run").exists()
 
