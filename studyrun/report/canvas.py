@@ -211,7 +211,7 @@ class ReportCanvas:
         self._say_empty()
         crowded = [line for panel in self._figure.axes for line in self._thinned(panel)]
         for block in self._blocks:
-            for panel in block.panels:
+            for panel in (panel for panel in block.panels if panel.figure is not None):
                 fit_texts(panel, WIDTH / block.columns, block.height)
         for panel in self._figure.axes:
             plain_ticks(panel)
@@ -230,7 +230,7 @@ class ReportCanvas:
         """Write into axes whose lines hold no number that they hold none."""
         panels = self._figure.axes
         empty = [panel for panel in panels if holds_no_number(panel)]
-        if panels and len(empty) == len(panels):
+        if len(empty) == len(panels):
             raise NothingToDrawError("nothing but NaN or infinity was recorded of what it shows")
         for panel in empty:
             panel.text(

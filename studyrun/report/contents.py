@@ -53,6 +53,9 @@ def _palette(ensembles: Sequence[Ensemble]) -> Palette:
     """Colours for every arm, and for the names along every short dimension, fixed before the first figure."""
     runs = [run for ensemble in ensembles for run in ensemble.runs]
     arms = [arm for run in runs for arm in run.arms.values()]
+    first = [
+        name for ensemble in ensembles for name in shown(ensemble)[0].arms
+    ]  # of very many, those have colours apart
     dimensions = (
         labels
         for arm in arms
@@ -61,7 +64,7 @@ def _palette(ensembles: Sequence[Ensemble]) -> Palette:
         for labels in channel.labels.values()
         if len(labels) <= MOST_NAMES and isinstance(labels[0], str)
     )
-    return Palette((arm.name for arm in arms), (str(label) for labels in dimensions for label in labels))
+    return Palette((*first, *(arm.name for arm in arms)), (str(label) for labels in dimensions for label in labels))
 
 
 def _section(ensemble: Ensemble, made: Made, *, alone: bool) -> Section:

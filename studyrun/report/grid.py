@@ -70,9 +70,12 @@ def _inches(panel: Axes, height: float) -> float:
 
 def holds_no_number(panel: Axes) -> bool:
     """Whether axes have lines or points, and not one that can be seen: what only marks a place does not count."""
+    from matplotlib.collections import LineCollection
+
     lines = [line for line in panel.get_lines() if line.get_transform() == panel.transData]
     drawn = [np.isfinite(np.asarray(line.get_ydata(), dtype=float)).any() for line in lines]
-    drawn += [np.isfinite(one.get_datalim(panel.transData).extents).all() for one in panel.collections]
+    areas = [one for one in panel.collections if not isinstance(one, LineCollection)]
+    drawn += [np.isfinite(one.get_datalim(panel.transData).extents).all() for one in areas]
     drawn += [True for patch in panel.patches if patch.get_data_transform() == panel.transData]
     return bool(drawn) and not any(drawn) and not panel.images
 

@@ -156,7 +156,17 @@ def whole_rows(group: h5py.Group) -> int:
 
 def dimension_names(dataset: h5py.Dataset) -> tuple[str, ...]:
     """The names of a channel's dimensions, `step` first."""
-    return tuple(axis[0].name.rsplit("/", 1)[-1] for axis in dataset.dims)
+    group = dataset.parent
+    return tuple(_name_of(axis[0], group) for axis in dataset.dims)
+
+
+def _name_of(scale: h5py.Dataset, group: h5py.Group) -> str:
+    """The name that a scale was given, if it is what has this name there.
+
+    Where it lies HDF5 has to search the whole file for, at each call: 190 arms would take minutes to open.
+    """
+    given = h5py.h5ds.get_scale_name(scale.id).decode("utf-8", "replace")
+    return given if given in group and group[given] == scale else str(scale.name).rsplit("/", 1)[-1]
 
 
 def labels(scale: h5py.Dataset) -> tuple[int, ...] | tuple[str, ...]:

@@ -59,6 +59,8 @@ class DoseResponse(Figure):
                 columns.append(
                     ensemble.gain(arm, probe, "by_group", select=select, window=self.window, average=average)[:, 0]
                 )
+        if not np.isfinite([column for (_, arm), column in zip(arms, columns, strict=True) if arm != self.trunk]).any():
+            raise NothingToDrawError(f"no difference between {self.trunk!r} and a branch is a number")
         rates = np.array([rate for rate, _ in arms])
         words = ("learning rate of the arm / of the trunk", f"{average} of Δℓ after the fork")
         return Series(rates / _rate(ensemble, self.trunk), np.stack(columns, axis=1), *words, "1")

@@ -57,6 +57,6 @@ class GaussNewton(Figure):
 
     def _threshold(self, ensemble: Ensemble, canvas: Canvas, panel: Axes, arm: str) -> None:
         first = ensemble.started(arm)[0]
-        highest = max(float(np.nanmax(np.asarray(line.get_ydata()))) for line in panel.get_lines())
+        highest = max(float(np.nanmax(np.asarray(line.get_ydata()), initial=-np.inf)) for line in panel.get_lines())
         if first.threshold_quantity == "sharpness" and first.threshold and first.threshold < 1.6 * highest:
             canvas.mark(panel, first.threshold, f"{arm}: threshold {first.threshold:.4g}", level=True)

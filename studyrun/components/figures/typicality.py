@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from studyrun.plugin import Canvas, Ensemble, Field, Figure, Series, correlation
+from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError, Series, correlation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,6 +67,8 @@ class Typicality(Figure):
         """The quartiles of the typical examples at each moment, then of the atypical ones, (6, m)."""
         distance = pairs.first[0]
         ranked = np.argsort(distance, kind="stable")[: int(np.isfinite(distance).sum())]  # NaN last
+        if not len(ranked):
+            raise NothingToDrawError("no distance to a centroid is a number, so that nothing is typical or atypical")
         count = max(1, round(self.share * len(ranked)))
         sets = [pairs.second[:, ranked[:count]], pairs.second[:, ranked[len(ranked) - count :]]]
         examples = [Series(pairs.time, chosen.T, "", "", "1") for chosen in sets]
