@@ -6,6 +6,7 @@ import re
 from abc import ABC
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
@@ -60,6 +61,7 @@ class Nested:
         return {"use": name, **dict(fields_of(value))}
 
     @classmethod
+    @cache
     def kinds(cls, contract: type[Options]) -> dict[str, str]:
         """The options of a class that are components, with their kinds."""
 

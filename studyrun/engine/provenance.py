@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from studyrun.engine.problem import Problem, state_digest, trained_on
 from studyrun.engine.sources import SourceRecord
 from studyrun.registry import Registry
 
+CHOOSE_KERNELS = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "pydantic")
 
 
@@ -36,6 +38,7 @@ def provenance(problem: Problem, command: Sequence[str]) -> dict[str, Any]:
         "studyrun_git": git_state(Path(__file__).parent),
         "device": _device(problem.device),
         "threads": torch.get_num_threads(),
+        "kernels": _kernels(),
         "precision": study.precision,
         "seed": study.seed.model_dump(),
         "parameters": problem.parameters,
@@ -52,9 +55,11 @@ def differences(problem: Problem, facts: Mapping[str, Any]) -> list[str]:
     """What is not as it was when the run began, of what its bits depend on, in words."""
     recorded = facts.get("packages")
     packages = recorded if isinstance(recorded, Mapping) else {}
-    pairs: list[tuple[str, str | None, str | None]] = [
+    pairs: list[tuple[str, object, object]] = [
         ("studyrun", facts.get("studyrun"), __version__),
         ("the device", facts.get("device"), _device(problem.device)),
+        ("a thread count of", facts.get("threads"), torch.get_num_threads()),
+        ("kernels for", facts.get("kernels"), _kernels()),
     ]
     pairs += [(name, packages.get(name), _version(name)) for name in ("torch", "numpy") if name in packages]
     behind = facts.get("plugin_packages")
@@ -78,6 +83,12 @@ def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.processor() or platform.machine()})"
+
+
+def _kernels() -> str:
+    """For which instructions torch has chosen its functions on the processor, and what the environment says of it."""
+    given = [f"{name}={os.environ[name]}" for name in CHOOSE_KERNELS if name in os.environ]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *given])
 
 
 def command_line() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -84,8 +85,9 @@ class _Branches:
         node = block.get("from")
         if node is None:
             return TRUNK
-        if isinstance(node, Scalar) and isinstance(node.value, str) and node.value in (TRUNK, *self.blocks):
-            return node.value
+        arm = node.value if isinstance(node, Scalar) else None
+        if isinstance(arm, str) and (arm == TRUNK or arm in self.blocks):
+            return arm
         others = (TRUNK, *(other for other in self.blocks if other != name))
         message = f"{described(node)} is no arm of this study; {suggestion(str(plain(node)), others)}"
         self.faults.add(node.origin, ("branches", name, "from"), message)
@@ -93,16 +95,21 @@ class _Branches:
 
     def _in_order(self) -> list[str]:
         """The names, parents first. Those that descend from each other are left out, each with a fault."""
-        placed: dict[str | None, None] = {TRUNK: None, None: None}
-        left = list(self.blocks)
-        while ready := [name for name in left if self.parents[name] in placed]:
-            placed |= dict.fromkeys(ready)
-            left = [name for name in left if name not in placed]
+        rank = {name: index for index, name in enumerate(self.blocks)}
+        children: defaultdict[str | None, list[str]] = defaultdict(list)
+        for name, parent in self.parents.items():
+            children[parent].append(name)
+        generation = sorted((*children[TRUNK], *children[None]), key=rank.__getitem__)
+        placed: dict[str, None] = {}
+        while generation:
+            placed |= dict.fromkeys(generation)
+            generation = sorted((child for name in generation for child in children[name]), key=rank.__getitem__)
+        left = [name for name in self.blocks if name not in placed]
         for name in left:
             origin = self.blocks[name].entries["from"].origin
             message = f"the branches {', '.join(left)} fork from each other in a circle; one must fork from {TRUNK!r}"
             self.faults.add(origin, ("branches", name, "from"), message)
-        return [name for name in placed if name in self.blocks]
+        return list(placed)
 
     def _branch(self, name: str) -> Branch | None:
         block = self.blocks[name]

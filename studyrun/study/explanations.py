@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast, get_args, get_origin
 
 from pydantic import ValidationError
@@ -48,6 +49,7 @@ _WANTED = {
 """Pydantic's error type to what would be right; the braces are filled from the error's context."""
 
 
+@cache
 def option_names(contract: type[Options]) -> tuple[str, ...]:
     """The options' names as they are written in YAML."""
     return tuple(field.alias or name for name, field in contract.model_fields.items())

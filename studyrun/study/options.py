@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from studyrun.component import Options
 from studyrun.stopping import heed
@@ -67,16 +69,20 @@ def written(
 
 def as_document(options: Options) -> dict[str, Any]:
     """All options as plain data, which validates again to equal options."""
-    fields = set(type(options).model_fields)
-    return options.model_dump(mode="json", by_alias=True, include=fields, warnings="error")
+    return options.model_dump(mode="json", by_alias=True, include=_names(type(options)), warnings="error")
+
+
+@cache
+def _names(contract: type[Options]) -> set[str]:
+    return set(contract.model_fields)
 
 
 def _is_default(contract: type[Options], key: str, value: Node) -> bool:
     """Whether a null stands there for an option that cannot be null itself."""
     if not is_null(value):
         return False
-    fields = {field.alias or name: field for name, field in contract.model_fields.items()}
-    return key in fields and not _may_be_null(fields[key].annotation)
+    field = _fields(contract).get(key)
+    return field is not None and not _may_be_null(field.annotation)
 
 
 def _over_default(contract: type[Options], key: str, value: Any) -> Any:
@@ -85,14 +91,20 @@ def _over_default(contract: type[Options], key: str, value: Any) -> Any:
     Without this, `{scale: 2}` would mean one thing over a file and another over its resolved document, where the
     default is written out.
     """
-    fields = {field.alias or name: field for name, field in contract.model_fields.items()}
-    if key not in fields or not isinstance(value, dict):
+    fields = _fields(contract)
+    if not isinstance(value, dict) or key not in fields:
         return value
     default = fields[key].get_default(call_default_factory=True, validated_data={})
     if not isinstance(default, Options) or set(models_in(fields[key].annotation)) != {type(default)}:
         return value
     inner = {name: _over_default(type(default), name, one) for name, one in value.items()}
     return {**as_document(default), **inner}
+
+
+@cache
+def _fields(contract: type[Options]) -> Mapping[str, FieldInfo]:
+    """The options of a class by their names in YAML."""
+    return {field.alias or name: field for name, field in contract.model_fields.items()}
 
 
 def _may_be_null(annotation: Any) -> bool:

@@ -52,7 +52,7 @@ class Block:
     def get(self, key: str) -> Node | None:
         """The value of `key`; None where it is absent or null."""
         node = self.entries.get(key)
-        return None if node is None or is_null(node) else node
+        return None if isinstance(node, Scalar) and node.value is None else node
 
     def with_entry(self, key: str, value: Node, origin: Origin) -> Block:
         """This block with one entry added or replaced."""

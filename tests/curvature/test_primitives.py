@@ -97,8 +97,8 @@ def test_running_statistics_move_as_under_the_fused_function(function, momentum)
         with contextlib.nullcontext() if way == "fused" else primitives():
             jvp(normalise, (inputs,), (inputs,)) if "jvp" in way else normalise(inputs)
         moved.append(torch.stack([mean, variance]))
-    assert torch.equal(moved[0], moved[1])
-    assert torch.equal(moved[0], moved[2])
+    torch.testing.assert_close(moved[1], moved[0])  # sums over a hundred numbers, in whatever order a kernel takes them
+    torch.testing.assert_close(moved[2], moved[0])
     assert (moved[0] - torch.tensor([[0.0], [1.0]])).abs().min() > 0
 
 

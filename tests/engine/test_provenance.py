@@ -89,3 +89,19 @@ def test_test_examples_that_are_training_examples_are_counted(prepared: Prepared
     leaking = replace(data, test=replace(test, inputs=torch.cat([train.inputs[[3, 3, 5]], test.inputs[3:]])))
     assert trained_on(leaking) == 3
     assert trained_on(replace(data, test=None)) == 0
+
+
+def test_other_kernels_and_another_number_of_threads_are_told(tiny, data_folder, monkeypatch) -> None:
+    problem = prepare(tiny(), data_folder).problem
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    facts = provenance(problem, [])
+    assert differences(problem, facts) == []
+    own = torch.backends.cpu.get_cpu_capability()
+    monkeypatch.delenv("MKL_CBWR")
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    assert [text.split(":")[0] for text in differences(problem, facts)] == [
+        f"the run began with a thread count of {threads} and goes on with {threads + 1}",
+        f"the run began with kernels for {own}, MKL_CBWR=COMPATIBLE and goes on with {own}",
+    ]
+    assert differences(problem, {key: facts[key] for key in facts if key not in ("threads", "kernels")}) == []

@@ -47,11 +47,6 @@ class Suicide(Probe):
 '''
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def test_two_workers_give_the_bits_of_one_and_a_killed_one_is_a_failed_member(write, tmp_path: Path) -> None:
     (tmp_path / "plugins" / "probes").mkdir(parents=True)
     (tmp_path / "plugins" / "probes" / "suicide.py").write_text(SUICIDE)
