@@ -69,6 +69,10 @@ def _tell(results: Sequence[dict[str, Any]]) -> None:
         else:
             count = len(result["faults"])
             note(f"error: {name}: {count} fault{'s' * (count != 1)}")
+    if any(result["valid"] for result in results):
+        note(
+            "data, shapes, batches and derivatives are looked at by `studyrun run STUDY --dry-run`, and before each run"
+        )
 
 
 def _fault_lines(results: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from studyrun.component import Data, Grouping, Split
-from studyrun.engine.data_check import data_faults, data_warnings, tidied
+from studyrun.engine.data_check import data_faults, data_warnings, form_faults, tidied
 from studyrun.engine.explain import naming
 from studyrun.engine.findings import Findings
 from studyrun.engine.group_check import group_faults, tidied_groups
@@ -25,9 +25,13 @@ CPU = torch.device("cpu")
 
 
 def load_data(study: Study, folder: Path, dtype: torch.dtype, found: Findings) -> tuple[Data | None, Grouping | None]:
-    """The data set and its groups, which may replace examples; None where the findings say what is wrong."""
+    """The data set and its groups, which may replace examples; what is wrong with them is among the findings.
+
+    Of data with a wrong value there are no groups, and of those with a wrong shape or type nothing at all.
+    """
+    before = len(found.faults)
     data = _loaded(study, folder, dtype, found)
-    if data is None or study.groups is None:
+    if data is None or study.groups is None or len(found.faults) > before:
         return data, None
     grouping = _formed(study, data, dtype, found)
     return (grouping.data if grouping else data), grouping
@@ -41,6 +45,7 @@ def _loaded(study: Study, folder: Path, dtype: torch.dtype, found: Findings) -> 
         if found.add(who, data_faults(data, dtype)):
             for text in data_warnings(data):
                 found.warn(f"{who}: {text}")
+        if not form_faults(data):
             return tidied(data)
     return None
 

@@ -27,19 +27,26 @@ ADVICE = {
 
 def data_faults(data: object, dtype: torch.dtype) -> Iterator[str]:
     """What is wrong with a data set for a study of this precision: the whole of it is looked at."""
-    if not isinstance(data, Data):
-        yield f"`load` returns a {type(data).__name__}; `Data(train, test, classes, outputs)` would be right"
-        return
-    splits = {"training": data.train} | ({} if data.test is None else {"test": data.test})
-    wrong = [fault for name, split in splits.items() for fault in _form_faults(name, split)]
-    wrong += _description_faults(data)
+    wrong = form_faults(data)
     yield from wrong
-    if wrong:
+    if wrong or not isinstance(data, Data):
         return
-    yield from _pair_faults(data)
     yield from _decoration_faults(data)
-    for name, split in splits.items():
+    for name, split in _splits(data).items():
         yield from _value_faults(name, split, data, dtype)
+
+
+def form_faults(data: object) -> list[str]:
+    """What is wrong with types and shapes, and with what is said beside them: values are not looked at."""
+    if not isinstance(data, Data):
+        return [f"`load` returns a {type(data).__name__}; `Data(train, test, classes, outputs)` would be right"]
+    wrong = [fault for name, split in _splits(data).items() for fault in _split_faults(name, split)]
+    wrong += _description_faults(data)
+    return wrong or list(_pair_faults(data))
+
+
+def _splits(data: Data) -> dict[str, Split]:
+    return {"training": data.train} | ({} if data.test is None else {"test": data.test})
 
 
 def tidied(data: Data) -> Data:
@@ -67,7 +74,7 @@ def data_warnings(data: Data) -> Iterator[str]:
 # --- what the tensors are --------------------------------------------------------------------------------------------
 
 
-def _form_faults(name: str, split: object) -> Iterator[str]:
+def _split_faults(name: str, split: object) -> Iterator[str]:
     if not isinstance(split, Split):
         yield f"the {name} split is a {type(split).__name__}; `Split(inputs, targets)` would be right"
         return

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
+from weakref import ReferenceType
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from studyrun.engine.plain import is_plain
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes)
 _CODE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, staticmethod, classmethod, property)
+_NO_STATE = (*_CODE, ReferenceType)  # recurrent layers make their weak references anew when parameters are exchanged
 _LIBRARIES = frozenset({"studyrun", "torch", "torchvision", "numpy", "scipy", "pydantic", "pydantic_core", "h5py"}) | {
     "matplotlib", "jaxtyping", "typing_extensions", "annotated_types", "beartype", "pytest", "_pytest",
 }  # fmt: skip
@@ -175,7 +177,7 @@ class Reachable:
     def _look(self, path: str, name: str, value: Any) -> None:
         where = f"{path}.{name}" if name else path
         mentions = self._mentions(value)
-        if not mentions and not isinstance(value, _CODE) and is_plain(value):
+        if not mentions and not isinstance(value, _NO_STATE) and is_plain(value):
             self.plain.append((path, name, value))
             return
         self.plain.append((path, name, OBJECT))
@@ -186,7 +188,7 @@ class Reachable:
         elif isinstance(value, dict | list | tuple | set | frozenset):
             if id(value) not in self._seen:
                 self._hold(where, value)
-        elif not isinstance(value, _CODE):
+        elif not isinstance(value, _NO_STATE):
             self.others[where] = value
 
     def _mentions(self, value: Any) -> bool:
@@ -200,7 +202,7 @@ class Reachable:
 
 def is_constant(value: object) -> bool:
     """Whether nothing inside of it can change."""
-    return value is None or isinstance(value, (*_ATOMS, *_CODE))
+    return value is None or isinstance(value, (*_ATOMS, *_NO_STATE))
 
 
 def is_iterator(value: object) -> bool:

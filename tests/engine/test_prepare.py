@@ -156,8 +156,10 @@ def test_all_faults_are_told_at_once_each_by_its_component(load: Load, tmp_path:
     )  # fmt: skip
     with pytest.raises(UnfitStudyError) as caught:
         prepare(study, tmp_path)
-    assert str(caught.value).splitlines() == [
-        "2 faults; nothing was run",
+    *lines, last = str(caught.value).splitlines()
+    assert last.startswith("  model 'faulty': TypeError: ")
+    assert lines == [
+        "3 faults; nothing was run",
         "  data set 'made': training inputs hold nan, first in example 8; finite numbers would be right",
         "  data set 'made': training labels run from 1 to 2 (example 1 is the first outside); 0 to 1 would be right, "
         "for there are 2 classes",
