@@ -33,6 +33,7 @@ from studyrun.cli import main as main_command
 from studyrun.commands import report
 from studyrun.engine import arm, arms, events
 from studyrun.engine.checkpoint_folder import CheckpointFolder
+from studyrun.engine.leaving import Leavings
 from studyrun.trace.writer import TraceWriter
 
 PHASES = (
@@ -67,12 +68,13 @@ class Board:
 
 
 PLACES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
-    ("training", arm.Arm, ("_step",)),
+    ("training", arm.Arm, ("step",)),
     ("probing", arm, ("measure",)),
     ("writing status and events", events.Journal, ("event", "set_status")),
     ("writing the trace", TraceWriter, ("flush", "truncate", "add_arm", "add_probe", "close", "_commit")),
-    ("checkpointing", CheckpointFolder, ("save", "keep", "save_fork")),
+    ("checkpointing", CheckpointFolder, ("save", "keep", "save_fork", "save_end")),
     ("checkpointing", arms.RunInProgress, ("_save",)),
+    ("checkpointing", Leavings, ("_write",)),
     ("forking", arms.RunInProgress, ("_fork",)),
     ("reporting", report, ("build_report",)),
     ("ending", arms.RunInProgress, ("_finish",)),
