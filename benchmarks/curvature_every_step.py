@@ -46,7 +46,8 @@ class Run:
         (folder / "study.yaml").write_text(yaml.safe_dump(content))
         study = load_study(folder / "study.yaml")
         self._running = RunInProgress(prepare(study, folder), folder, Silent(), StopRequest())
-        self._running.writer = TraceWriter.create(folder / "trace.h5", title=study.title, study="", git_commit="")
+        writer = TraceWriter.create(folder / "trace.h5", title=study.title, study="", git_commit="")
+        self._running.write_to(writer)
         self._arm = self._running._arm("baseline", study)
         self._arm.start()
         self._running._open_in_trace("baseline", study, None, 0)
@@ -54,7 +55,7 @@ class Run:
 
     def step(self) -> None:
         """Measure and train."""
-        assert self._arm._step() is None
+        assert self._arm.step() is None
 
     @property
     def accounts(self) -> dict[str, float]:

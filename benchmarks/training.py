@@ -76,11 +76,11 @@ def with_studyrun(study: Study, folder: Path) -> tuple[Callable[[], object], Tra
     """One step of a run's own arm, and the trace it writes."""
     prepared = prepare(study, folder)
     running = RunInProgress(prepared, folder, Silent(), StopRequest())
-    running.writer = TraceWriter.create(folder / "trace.h5", title=study.title, study="", git_commit="")
+    running.write_to(TraceWriter.create(folder / "trace.h5", title=study.title, study="", git_commit=""))
     arm = running._arm("baseline", study)
     arm.start()
     running._open_in_trace("baseline", study, None, 0)
-    return arm._step, running.writer
+    return arm.step, running.writer
 
 
 def measure(name: str, options: dict[str, object]) -> str:

@@ -71,8 +71,7 @@ class RunInProgress:
         self, writer: TraceWriter, resumed: dict[str, Any] | None = None, extension: Extension | None = None
     ) -> RunResult:
         """Run what is left, arm by arm."""
-        self.writer, self.continuity = writer, Continuity(self.study, self.folder, writer)
-        self.forks = Forks(self.checkpoints, self.continuity, self.journal)
+        self.write_to(writer)
         if resumed is not None:
             self._take_up(resumed)
         if extension is not None:
@@ -84,6 +83,11 @@ class RunInProgress:
             resumed = None
             self.turns.next()
         return self._finish("diverged" if "diverged" in self.turns.done.values() else "complete")
+
+    def write_to(self, writer: TraceWriter) -> None:
+        """Let this be the trace that the run is recorded in."""
+        self.writer, self.continuity = writer, Continuity(self.study, self.folder, writer)
+        self.forks = Forks(self.checkpoints, self.continuity, self.journal)
 
     def _take_up(self, checkpoint: dict[str, Any]) -> None:
         """Stand where the checkpoint stood. Raises `RunFolderError` if it is not one of this study and this trace."""
@@ -116,8 +120,6 @@ class RunInProgress:
     def _run_arm(self, name: str, resumed: dict[str, Any] | None) -> Ending:
         study = study_of(self.study, name)
         branch = next((b for b in self.study.branches if b.name == name), None)
-        self.leavings = Leavings(self.checkpoints, name, self.problem, self.continuity.mark, self.followed)
-        self.ledger = Ledger()
         arm = self._arm(name, study)
         self._set_first_state(arm, branch, resumed)
         arm.start()
@@ -133,6 +135,8 @@ class RunInProgress:
         return ending
 
     def _arm(self, name: str, study: Study) -> Arm:
+        self.leavings = Leavings(self.checkpoints, name, self.problem, self.continuity.mark, self.followed)
+        self.ledger = Ledger()
         return Arm(
             name=name,
             trainer=Trainer(self.problem.with_study(study)),
