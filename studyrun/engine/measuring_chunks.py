@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from studyrun.curvature.graphs import GRAPH_BYTES
 from studyrun.curvature.memory import ran_out_of_memory
+from studyrun.stopping import heed
 
 T = TypeVar("T")
 TRIGGER = "a trigger"  # who measures where no probe does
@@ -65,6 +66,7 @@ class MeasuringChunks:
             with self.measuring(account):
                 return compute()
         except Exception as error:
+            heed()
             if ran_out_of_memory(error):
                 self.short = account, compute
             raise

@@ -43,6 +43,7 @@ class Shortage:
             try:
                 return compute()
             except Exception as error:
+                heed()
                 if not ran_out_of_memory(error):
                     raise
                 lacked = str(error)
@@ -66,6 +67,7 @@ class Shortage:
         try:
             self._chunks.share(account, compute)
         except Exception as error:
+            heed()
             if not ran_out_of_memory(error):
                 raise
             return str(error) or type(error).__name__

@@ -21,6 +21,7 @@ MOST_LINES = 3  # of a label or a title
 
 def shortened(text: str, longest: int = LONGEST) -> str:
     """A text that is too long, without its middle: names often differ at their ends. A formula is left as it is."""
+    text = "".join(sign if sign.isprintable() else " " for sign in text)
     plain = text.replace(r"\$", "\0")  # one character each, so that none is cut in two
     if len(plain) <= longest or "$" in plain:
         return text
@@ -60,11 +61,14 @@ def fit_texts(panel: Axes, width: float, height: float) -> None:
 
 def _fit_ticks(axis: Axis) -> None:
     """Shorten names along an axis; numbers are no names."""
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FixedLocator
 
-    formatter = axis.get_major_formatter()
-    if isinstance(formatter, FixedFormatter):
-        formatter.seq = [shortened(str(name), LONGEST_TICK) for name in formatter.seq]
+    if not isinstance(axis.get_major_locator(), FixedLocator):
+        return
+    names = [label.get_text() for label in axis.get_ticklabels()]
+    short = [shortened(name, LONGEST_TICK) for name in names]
+    if short != names:
+        axis.set_ticklabels(short)
 
 
 def legend_columns(labels: Sequence[str]) -> int:

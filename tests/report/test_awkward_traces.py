@@ -102,6 +102,11 @@ def test_what_is_hardly_there_is_drawn_or_the_reason_is_given(figure: str, trace
         assert figure in ("fork_gradients", "group_images", "group_geometry")
 
 
+@pytest.mark.parametrize("figure", ["group_distances", "group_images", "fork_gradients"])
+def test_odd_names_stand_along_axes_and_in_tables(figure: str, traces) -> None:
+    assert not check(figure, traces("odd names"), whole=True).startswith("not drawn")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trace", SLOW)
 @pytest.mark.parametrize("figure", FIGURES)

@@ -12,6 +12,7 @@ from studyrun.plugin import Canvas, Ensemble, Field, Figure, NothingToDrawError,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LONGEST = 26  # characters of a name in the table
 MOST_LINES = 40  # of the table
 AFTER = 3  # rows after the fork that the table shows
 HEADS = ("‖∇ℓ‖ parent", "‖∇ℓ‖ branch", "difference", "cos at fork")
@@ -188,6 +189,8 @@ def _series(runs: Sequence[Parted], values: Sequence[np.ndarray], label: str) ->
 
 def _write(panel: Axes, height: float, name: str, cells: Sequence[str]) -> None:
     """One line of the table."""
+    name = " ".join(name.split())
+    name = name if len(name) <= LONGEST else f"{name[: LONGEST - 10]}…{name[-9:]}"
     panel.text(0.03, height, name.replace("$", r"\$"), va="center", fontsize=8, color=INK)
     for x, text in zip(np.linspace(0.385, 1.0, len(cells)), cells, strict=True):
         panel.text(x, height, text, ha="right", va="center", fontsize=7.5, color=INK)
