@@ -245,7 +245,7 @@ def _readings(
         return
     value = law.sharpness(time, lr)
     evidence = {"residual": 1e-4 * value, "matvecs": 12, "converged": np.array([True, step > 0]), "doubt": 0.01}
-    evidence |= {"error": 1e-6 * value}
+    evidence |= {"error": 1e-6 * value, "separation": np.full(2, 0.4 * value[0])}
     yield "sharpness", {"eigenvalue": value, **evidence}
     if groups:
         cos2 = np.array([law.alignment(group, time) for group in groups])
