@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from oracles.effort import PATIENCE
 
 from studyrun.cli import call
 from studyrun.commands.kinds import singular
@@ -42,7 +43,7 @@ def test_components_of_every_kind_are_listed_described_and_pass_their_own_tests(
         assert call(["describe", kind, f"fresh_{kind}_2"]) == 0
     assert "[project: " not in capsys.readouterr().err
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "plugins/tests"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout
     assert "failed" not in done.stdout
     assert int(done.stdout.split(" passed")[0].split()[-1]) >= 3 * len(KINDS)

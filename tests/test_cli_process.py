@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import assert_same_channels
+from oracles.effort import PATIENCE
 
 from studyrun import open_run
 from studyrun.cli import call
@@ -30,7 +31,7 @@ HEAVY = ("torch", "torchvision", "scipy", "matplotlib", "h5py", "loky", "rich")
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "probes", "--json"], ["ls"], ["run", "--help"]])
@@ -50,7 +51,7 @@ def test_python_m_studyrun_is_the_same_command() -> None:
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f"{sys.executable} -m studyrun schema | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
 
 
@@ -64,7 +65,7 @@ def test_ctrl_c_then_resume_gives_the_trace_of_a_run_that_was_never_stopped(
     Path("study.yaml").write_text(STUDY)
     command = [sys.executable, "-m", "studyrun", "run", "study.yaml", "--out", "stopped"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while not Path("stopped/checkpoints/fork-exit.pt").exists():  # so that it is stopped after its fork
         assert running.poll() is None
         assert time.monotonic() < until
@@ -72,7 +73,7 @@ def test_ctrl_c_then_resume_gives_the_trace_of_a_run_that_was_never_stopped(
     assert call(["resume", "stopped"]) == 1
     assert f"stopped is being filled by process {running.pid} on this host" in capsys.readouterr().err
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate(timeout=PATIENCE)
     assert (running.returncode, out) == (130, "stopped\n")
     assert err.endswith("stopped: interrupted\nnext: studyrun resume stopped\n")
     assert all(character.isprintable() or character == "\n" for character in err)

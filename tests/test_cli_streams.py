@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oracles.effort import PATIENCE
 from oracles.plain_study import PLAIN
 
 from studyrun.cli import call
@@ -72,7 +73,7 @@ def state() -> str:
 
 
 def test_a_run_that_nobody_reads_ends_as_any_other(gone: int) -> None:
-    done = subprocess.run([*STUDYRUN, "run", "study.yaml"], stdout=gone, stderr=gone, check=False, timeout=120)
+    done = subprocess.run([*STUDYRUN, "run", "study.yaml"], stdout=gone, stderr=gone, check=False, timeout=PATIENCE)
     assert (done.returncode, state()) == (0, "complete")
 
 
@@ -80,22 +81,22 @@ def test_what_a_command_finds_is_its_exit_code_whoever_reads(gone: int) -> None:
     Path("outputs/run1").mkdir(parents=True)
     Path("outputs/run1/status.json").write_text("{")
     Path("outputs/run1/study.yaml").write_text("title: one\n")
-    done = subprocess.run([*STUDYRUN, "check", "outputs/run1"], stdout=gone, stderr=gone, check=False, timeout=120)
+    done = subprocess.run([*STUDYRUN, "check", "outputs/run1"], stdout=gone, stderr=gone, check=False, timeout=PATIENCE)
     assert done.returncode == 1
-    done = subprocess.run([*STUDYRUN, "ls"], stdout=gone, stderr=subprocess.PIPE, check=False, timeout=120)
+    done = subprocess.run([*STUDYRUN, "ls"], stdout=gone, stderr=subprocess.PIPE, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_stopped_with_nobody_left_to_tell_it_is_interrupted(gone: int) -> None:
     command = [*STUDYRUN, "run", "study.yaml", "--set", "stop.steps=1000000"]
     running = subprocess.Popen(command, stdout=gone, stderr=gone)
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while not Path("outputs/run1/checkpoints/latest.pt").exists():
         assert running.poll() is None
         assert time.monotonic() < until
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
-    assert running.wait(120) == 130
+    assert running.wait(PATIENCE) == 130
     assert state() == "interrupted"
 
 
@@ -105,7 +106,9 @@ def test_the_number_of_a_closed_stream_is_given_to_no_file_of_the_run(closed: st
     Path("plugins/probes/look.py").write_text(LOOK)
     Path("study.yaml").write_text(PLAIN + "  - look\n")
     command = ["bash", "-c", f'"$@" {closed}', "bash", *STUDYRUN, "run", "study.yaml"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert (done.returncode, state()) == (0, "complete")
     assert "error" not in done.stderr
     links = Path("seen").read_text().split()
@@ -118,7 +121,7 @@ def test_a_result_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*STUDYRUN, "ls", "--json"], stdout=full, stderr=subprocess.PIPE, check=False, timeout=120
+            [*STUDYRUN, "ls", "--json"], stdout=full, stderr=subprocess.PIPE, check=False, timeout=PATIENCE
         )
     assert (done.returncode, done.stderr) == (1, b"error: stdout: No space left on device\n")
 
@@ -128,7 +131,7 @@ def test_where_there_is_ascii_alone_other_letters_are_escaped(capsys: pytest.Cap
     capsys.readouterr()
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-c", ALL]
-    done = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=PATIENCE)
     err = done.stderr.decode("ascii")
     assert err.count(": 0\n") == 6, err
     out = done.stdout.decode("ascii")

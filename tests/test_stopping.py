@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from oracles.effort import PATIENCE
 
 import studyrun
 from studyrun.engine.signals import StopRequest
@@ -97,7 +98,7 @@ def test_a_command_makes_a_request_again_that_came_into_a_finalizer() -> None:
     StopRequest._interrupted = float("-inf")
     put_back = StopRequest().listen(begun=False)
     try:
-        things, until = [Thing()], monotonic() + 20
+        things, until = [Thing()], monotonic() + PATIENCE
         with pytest.raises(KeyboardInterrupt):
             _drop(things, until)
     finally:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from crash.harness import COMMON, PARTS, STUDIES, Server, assert_same_runs
 from crash.test_kill import next_command
+from oracles.effort import PATIENCE
 
 from studyrun.engine import checkpoint
 from studyrun.errors import RunFolderError
@@ -254,7 +255,7 @@ def test_of_two_processes_that_resume_one_folder_one_does(short, stopped: Path, 
     command = [sys.executable, "-m", "studyrun", "resume", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    said = [one.communicate(timeout=300)[1] for one in both]
+    said = [one.communicate(timeout=PATIENCE)[1] for one in both]
     assert sorted(one.returncode for one in both) in ([0, 0], [0, 1])
     for one, text in zip(both, said, strict=True):
         assert one.returncode == 0 or "is being filled by process" in text

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, assert_same_channels
+from oracles.effort import PATIENCE
 
 from studyrun.cli import call
 from studyrun.curvature import HessianOperator
@@ -401,7 +402,7 @@ def test_an_allocation_that_really_fails_is_survived(tiny, carry_out, tmp_path: 
     folder.mkdir()
     Path(f"{folder}.yaml").write_text(WIDE)
     command = [sys.executable, "-c", REAL, str(folder), "40", TRACE, *SHORT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     tight, warnings = open_run(folder), done.stdout.splitlines()
     assert warnings, "the limit was too wide to be felt"

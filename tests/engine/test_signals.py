@@ -8,6 +8,7 @@ import weakref
 from time import monotonic, sleep
 
 import pytest
+from oracles.effort import PATIENCE
 
 from studyrun.engine.signals import StopRequest
 
@@ -33,7 +34,7 @@ def test_a_request_that_nothing_could_raise_is_made_again(capfd: pytest.CaptureF
             sleep(0.001)
 
     with StopRequest().listening(), pytest.raises(KeyboardInterrupt):
-        wait(monotonic() + 20)
+        wait(monotonic() + PATIENCE)
     assert capfd.readouterr().err == ""
 
 

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from oracles.effort import PATIENCE
 
 from studyrun import report
 from studyrun.report import build_report
@@ -194,7 +195,7 @@ def dom_of(path: Path, profile: Path) -> str:
     assert BROWSER is not None
     command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", path.as_uri()]
     environment = {name: value for name, value in os.environ.items() if name != "DBUS_SESSION_BUS_ADDRESS"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, env=environment)
     return done.stdout
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from oracles.effort import PATIENCE
 
 from studyrun.engine.events import Silent
 from studyrun.engine.signals import StopRequest
@@ -60,7 +61,7 @@ def test_the_trackers_outlive_what_a_scheduler_sends_to_every_process(module: st
     code += "from studyrun.launch.worker import _start_trackers; _start_trackers(); "
     code += "print(signal.pthread_sigmask(signal.SIG_BLOCK, ())); pid = tracker._pid; "
     code += "os.kill(pid, signal.SIGUSR1); time.sleep(0.5); print(os.waitpid(pid, os.WNOHANG))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.stdout, done.stderr) == ("set()\n(0, 0)\n", "")
 
 

@@ -8,6 +8,8 @@ from time import process_time
 import yaml
 
 ATTEMPTS = 3
+PATIENCE = 1800.0
+"""Seconds after which a test that waits for another process is taken to hang; no test is about them."""
 NUMBERS = f"[{', '.join(map(str, range(2000)))}]"
 
 
