@@ -18,7 +18,7 @@ from studyrun.trace.atomic import sync_folder
 from studyrun.trace.sealed import seal, unseal
 
 KIND = "checkpoint"
-FORMAT = 3
+FORMAT = 4
 BARE = 2  # the last format without a checksum around it
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from studyrun.engine import checkpoint
 from studyrun.engine.events import Silent
+from studyrun.engine.signals import StopRequest
 from studyrun.launch.one import run_one
 from studyrun.launch.sweep import run_sweep
 from studyrun.study import load_study
@@ -69,13 +70,13 @@ def freeze() -> None:
         command = ["studyrun", "run", "frozen.yaml"]
         Path("frozen.yaml").write_text(STUDY, encoding="utf-8")
         study = load_study(Path("frozen.yaml"))
-        run_one(study, Path("whole"), command, Silent())
-        run_one(study, Path("run"), command, StopAt())
+        run_one(study, Path("whole"), command, Silent(), StopRequest())
+        run_one(study, Path("run"), command, StopAt(), StopRequest())
         expected = {"stopped": values_of(Path("run")), "whole": values_of(Path("whole"))}
         neutralise(Path("run"))
         pack(Path("run"), f"trace{layout.FORMAT}_checkpoint{checkpoint.FORMAT}", expected)
         study = load_study(Path("frozen.yaml"), overrides=["sweep={seed: [1, 2]}", "stop.steps=3"])
-        run_sweep(study, Path("sweep"), command, Silent(), workers=1, fail_fast=False)
+        run_sweep(study, Path("sweep"), command, Silent(), StopRequest(), workers=1, fail_fast=False)
         members = ("seed=1", "seed=2")
         for name in members:
             neutralise(Path("sweep", name))

@@ -15,7 +15,7 @@ from studyrun.trace.check.findings import Findings
 from studyrun.trace.sealed import unseal
 
 CHECKPOINT = "checkpoint"
-NEWEST_CHECKPOINT = 3
+NEWEST_CHECKPOINT = 4
 LATEST, PREVIOUS = "latest.pt", "previous.pt"
 Load = Callable[[Path], Mapping[str, Any]]
 """Reads a checkpoint as `resume` does. Raises `RunFolderError`."""
