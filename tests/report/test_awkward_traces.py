@@ -23,7 +23,7 @@ from studyrun.trace.reader import open_run
 pytestmark = pytest.mark.usefixtures("house_style")
 FIGURES = [listing.name for listing in Registry().names("figures")]
 OPTIONS = {"channels": {"probe": "loss"}}
-CROWDED = Awkward(rows=2, groups=(*ODD, *many(91)), branches=12)
+CROWDED = Awkward(rows=4, groups=(*ODD, *many(91)), branches=12)
 QUICK = {"a crowd": CROWDED, "one reading": Awkward(rows=1), "all nan": Awkward(fill="nan", rows=4)}
 SLOW = {**dict(everything()), "190 branches": Awkward(branches=190, rows=6)}
 LEAST = 0.25  # of what axes were given, in either direction
