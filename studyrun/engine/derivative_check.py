@@ -23,7 +23,8 @@ jumps lie within its smallest h.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 
 import torch
@@ -157,39 +158,70 @@ def compare(
     return Verdict(size, float(near.norm()), wrong, known=wrong or doubt <= MISSED * scale)
 
 
-def slope(few: Few, parameters: Parts, gradient: Parts, direction: Parts, noise: float) -> Verdict:
-    """Hold ⟨∇L, v⟩ against differences of L along v; `noise` is the rounding of L."""
-    terms = torch.stack([(g.double() * v.double()).sum() for g, v in zip(gradient, direction, strict=True)])
+@dataclass(frozen=True)
+class Place:
+    """A point of the parameters' space, with what differences around it need, computed once."""
+
+    few: Few
+    parameters: Parts
+
+    @cached_property
+    def value(self) -> float:
+        """L."""
+        return self.few.value(self.parameters)
+
+    @cached_property
+    def gradient(self) -> list[Tensor | None]:
+        """∇L by parameter tensor; None where L does not depend on it, as far as autograd was shown."""
+        return self.few.gradient(self.parameters)
+
+    @cached_property
+    def known(self) -> list[Tensor]:
+        """∇L with zeros where it is None."""
+        pairs = zip(self.parameters, self.gradient, strict=True)
+        return [torch.zeros_like(part) if slope is None else slope for part, slope in pairs]
+
+    @cached_property
+    def noise(self) -> float:
+        """How much of L is rounding: what it changes by where every parameter does by one unit in its last place."""
+        moves = abs(self.few.value(last_places(self.parameters)) - self.value)
+        return moves + torch.finfo(self.few.dtype).eps * abs(self.value)
+
+    @cached_property
+    def finer(self) -> Place:
+        """The same in float64."""
+        few = replace(self.few, dtype=torch.float64)
+        return Place(few, [few.cast(part) for part in self.parameters])
+
+
+def slope(at: Place, direction: Parts) -> Verdict:
+    """Hold ⟨∇L, v⟩ against differences of L along v."""
+    few, way = at.few, [at.few.cast(part) for part in direction]
+    terms = torch.stack([(g.double() * v.double()).sum() for g, v in zip(at.known, way, strict=True)])
 
     def difference(step: float) -> Tensor:
-        ahead, behind = (few.value(moved(parameters, direction, sign * step)) for sign in (1, -1))
+        ahead, behind = (few.value(moved(at.parameters, way, sign * step)) for sign in (1, -1))
         return torch.tensor((ahead - behind) / (2 * step), dtype=torch.float64)
 
     scale = float(terms.abs().sum())
-    return compare(difference, terms.sum().cpu(), scale, noise, torch.finfo(few.dtype).eps, order=2)
+    return compare(difference, terms.sum().cpu(), scale, at.noise, torch.finfo(few.dtype).eps, order=2)
 
 
-def bend(few: Few, parameters: Parts, direction: Parts) -> Verdict:
+def bend(at: Place, direction: Parts) -> Verdict:
     """Hold H v against differences of gradients along v."""
+    few, way = at.few, [at.few.cast(part) for part in direction]
 
-    def gradient(at: Parts) -> Tensor:
+    def gradient(parameters: Parts) -> Tensor:
         with twice_differentiable():  # as the operator does, so that random layers draw the same
-            parts = few.gradient(at)
-        return flatten([torch.zeros_like(p) if g is None else g for p, g in zip(at, parts, strict=True)]).double()
+            return flatten(Place(few, parameters).known).double()
 
     def difference(step: float) -> Tensor:
-        ahead, behind = (gradient(moved(parameters, direction, sign * step)) for sign in (1, -1))
+        ahead, behind = (gradient(moved(at.parameters, way, sign * step)) for sign in (1, -1))
         return (ahead - behind) / (2 * step)
 
-    product, start, eps = few.product(parameters, direction).double(), gradient(parameters), torch.finfo(few.dtype).eps
-    noise = float((gradient(last_places(parameters)) - start).norm() + eps * start.norm())
+    product, start, eps = few.product(at.parameters, way).double(), gradient(at.parameters), torch.finfo(few.dtype).eps
+    noise = float((gradient(last_places(at.parameters)) - start).norm() + eps * start.norm())
     return compare(difference, product, float(product.norm()), noise, eps, order=3)
-
-
-def rounding(few: Few, parameters: Parts) -> float:
-    """How much of L is rounding: what it changes by where every parameter does by one unit in its last place."""
-    start = few.value(parameters)
-    return abs(few.value(last_places(parameters)) - start) + torch.finfo(few.dtype).eps * abs(start)
 
 
 def aligned(parameters: Parts, gradient: Parts, generator: torch.Generator) -> list[Tensor]:
