@@ -49,7 +49,8 @@ class Still:
     @property
     def context(self) -> Any:
         grouping = Grouping(self.data, self.members)
-        return SimpleNamespace(data=self.data, loss=self.loss, grouping=grouping, groups=tuple(self.members))
+        groups = tuple(self.members)
+        return SimpleNamespace(data=self.data, loss=self.loss, grouping=grouping, groups=groups, classifies=True)
 
     parameters: Any = field(default_factory=dict)
 
