@@ -70,9 +70,11 @@ def test_ctrl_c_then_resume_gives_the_trace_of_a_run_that_was_never_stopped(
         assert running.poll() is None
         assert time.monotonic() < until
         time.sleep(0.01)
+    running.send_signal(signal.SIGSTOP)  # or it may come to its end meanwhile
     assert call(["resume", "stopped"]) == 1
     assert f"stopped is being filled by process {running.pid} on this host" in capsys.readouterr().err
     running.send_signal(signal.SIGINT)
+    running.send_signal(signal.SIGCONT)
     out, err = running.communicate(timeout=PATIENCE)
     assert (running.returncode, out) == (130, "stopped\n")
     assert err.endswith("stopped: interrupted\nnext: studyrun resume stopped\n")
