@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from oracles.dense import dense_hessian, top_of
 from scipy.sparse.linalg import LinearOperator, eigsh
@@ -582,11 +582,17 @@ def random_columns(size, count, seed):
 
 @given(st.lists(st.floats(-3, 3), min_size=6, max_size=12), st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
+@example([0.0, 0.0, 0.0, 1.0, 1.5, -1.0], 248)
 def test_the_error_recorded_bounds_the_error(spectrum, seed):
     """Also with the tolerance so loose that it shows: of λ_1 where there is a gap, or else of the nearest."""
     matrix, _ = matrix_of(sorted(spectrum, reverse=True), seed)
     found = top_eigenpairs(DenseOperator(matrix), 1, tolerance=0.2, generator=generator(seed))
-    distances = (torch.linalg.eigvalsh(matrix) - found.values).abs()
+    true = torch.linalg.eigvalsh(matrix)
+    distances = (true - found.values).abs()
     known = not bool(found.gaps.isnan())
+    explored = found.warm.get("explored")
+    if known and explored and int((true > explored["level"]).sum()) > explored["held"]:
+        assert found.doubt > 0  # one was missed, of which this is the chance
+        return
     assert float(distances[-1] if known else distances.min()) <= float(found.errors) + 1e-12
     assert known or torch.equal(found.errors, found.residuals)

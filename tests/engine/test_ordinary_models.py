@@ -85,7 +85,7 @@ class Net(nn.Module):
             self.late = nn.Parameter(torch.ones(4, dtype=inputs.dtype))
         if self.kind == "teacher" and self.training:
             with torch.no_grad():
-                self.first.weight.mul_(0.99).add_(0.01 * self.second.weight[:, :3])
+                self.first.weight.mul_(0.9999).add_(0.0001 * self.second.weight[:, :3])
         if self.kind == "thaws":
             self.calls += 1
             self.first.requires_grad_(self.calls > 9)
