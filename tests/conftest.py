@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,14 @@ def _nobody_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 def _whatever_ran_before() -> None:
     """What a test draws from the global generators does not depend on the tests before it."""
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Also where the tests run in the background, which shells start with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
